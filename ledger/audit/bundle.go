@@ -1,0 +1,271 @@
+package audit
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/imaledger/imaledger/ledger"
+)
+
+// A Report is what the check of a bundle gives: what holds, and what was found.
+type Report struct {
+	Findings []ledger.Finding `json:"findings"`
+	Segments []*Segment       `json:"segments"` // by host and sequence
+	Entries  int              `json:"entries"`
+	// The newest checkpoint of the bundle: what the log held when the evidence
+	// was taken. Whether newer entries exist, no bundle can say.
+	Log       string `json:"log,omitempty"`
+	TreeSize  uint64 `json:"treeSize,omitempty"`
+	Witnessed uint64 `json:"witnessed,omitempty"` // Unix seconds
+}
+
+// Class returns the report's verdict.
+func (r *Report) Class() ledger.Class { return ledger.Worst(r.Findings) }
+
+func (r *Report) find(code ledger.Code, subject string, format string, args ...any) {
+	r.Findings = append(r.Findings, ledger.Finding{Code: code, Subject: subject, Text: fmt.Sprintf(format, args...)})
+}
+
+// item is an entry of a bundle with its receipt.
+type item struct {
+	leaf    ledger.Hash
+	entry   ledger.Entry
+	receipt *Receipt
+	subject string
+}
+
+// bundleAddenda serves a bundle's files to Judge.
+type bundleAddenda struct{ b *ledger.Bundle }
+
+func (a bundleAddenda) Open(digest ledger.Hash) (io.ReadCloser, bool, error) {
+	for _, folder := range []string{ledger.FolderPayloads, ledger.FolderEvidence} {
+		if r := a.b.Open(folder, digest); r != nil {
+			return io.NopCloser(r), true, nil
+		}
+	}
+	return nil, false, nil
+}
+
+// CheckBundle checks a bundle as a stranger does: with the trust folder alone.
+// An error means that the bundle could not be read, not that it is wrong. It
+// follows FORMAT.md, "Verifying a bundle".
+func CheckBundle(trust *ledger.Trust, b *ledger.Bundle) (*Report, error) {
+	r := &Report{Entries: 0}
+	c := &bundleCheck{Report: r, trust: trust, b: b, state: NewState(trust), roots: make(map[uint64]ledger.Hash), used: make(map[string]bool), index: make(map[string]uint64)}
+	c.state.partial = true
+	items, err := c.items()
+	if err != nil {
+		return nil, err
+	}
+	// SPEC: 4. Statements of operators first: an erasure is logged after the
+	// segment whose records it accounts for. Then each host's chain in order.
+	for _, statements := range []bool{true, false} {
+		for _, it := range items {
+			if _, host := it.entry.(ledger.HostEntry); host == statements {
+				continue
+			}
+			if err := c.judge(it); err != nil {
+				return nil, err
+			}
+		}
+	}
+	c.acknowledge()
+	c.unreferenced()
+	return r, nil
+}
+
+type bundleCheck struct {
+	*Report
+	trust *ledger.Trust
+	b     *ledger.Bundle
+	state *State
+	roots map[uint64]ledger.Hash // by tree size, of every checkpoint seen
+	used  map[string]bool        // files that an entry names
+	index map[string]uint64      // of each host's entry before
+	last  *Segment
+}
+
+// items reads the entries and their proofs, and sorts them by host and
+// sequence; statements stand before.
+func (c *bundleCheck) items() ([]item, error) {
+	var items []item
+	for _, f := range c.b.Files {
+		if f.Folder != ledger.FolderLeaves {
+			continue
+		}
+		raw, _, err := c.b.Read(f.Folder, f.Hash)
+		if err != nil {
+			return nil, err
+		}
+		c.Entries++
+		// SPEC: 2. Each leaf is an entry in its one form.
+		entry, err := ledger.ParseEntry(raw)
+		if err != nil {
+			c.find(ledger.EntryMalformed, f.Name(), "%v", err)
+			continue
+		}
+		it := item{leaf: f.Hash, entry: entry, subject: f.Name()}
+		if e, ok := entry.(ledger.HostEntry); ok {
+			host, sequence, _ := e.Link()
+			it.subject = fmt.Sprintf("%s #%d", host, sequence)
+		}
+		c.use(it)
+		if it.receipt, err = c.receipt(it); err != nil {
+			return nil, err
+		}
+		items = append(items, it)
+	}
+	slices.SortStableFunc(items, func(a, b item) int {
+		x, xs := link(a.entry)
+		y, ys := link(b.entry)
+		return cmp.Or(cmp.Compare(x, y), cmp.Compare(xs, ys))
+	})
+	return items, nil
+}
+
+func link(e ledger.Entry) (host string, sequence uint64) {
+	if h, ok := e.(ledger.HostEntry); ok {
+		host, sequence, _ = h.Link()
+	}
+	return host, sequence
+}
+
+// use notes which files an entry vouches for.
+func (c *bundleCheck) use(it item) {
+	name := func(folder string, h ledger.Hash) { c.used[ledger.File{Folder: folder, Hash: h}.Name()] = true }
+	name(ledger.FolderLeaves, it.leaf)
+	name(ledger.FolderProofs, it.leaf)
+	switch e := it.entry.(type) {
+	case *ledger.Segment:
+		name(ledger.FolderPayloads, e.Payload.Digest)
+		name(ledger.FolderAnchors, e.Anchor.Note)
+	default:
+		for _, h := range e.Addenda() {
+			name(ledger.FolderEvidence, h)
+		}
+	}
+}
+
+// receipt: SPEC: 3. Each leaf has a proof that leads to a checkpoint which the
+// policy accepts.
+func (c *bundleCheck) receipt(it item) (*Receipt, error) {
+	proof, found, err := c.b.Read(ledger.FolderProofs, it.leaf)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		c.find(ledger.ProofMissing, it.subject, "the bundle has no proof for it")
+		return nil, nil
+	}
+	r, findings := CheckReceipt(c.trust, it.subject, it.leaf, proof)
+	c.Findings = append(c.Findings, findings...)
+	if r != nil {
+		c.seen(it.subject, r.Checkpoint)
+		if r.Checkpoint.Size > c.TreeSize {
+			c.Log, c.TreeSize, c.Witnessed = r.Checkpoint.Origin, r.Checkpoint.Size, r.NotAfter
+		}
+		if r.Checkpoint.Origin != it.entry.LogOrigin() {
+			c.find(ledger.EntryWrongLog, it.subject, "made for log %s, stands in log %s", it.entry.LogOrigin(), r.Checkpoint.Origin)
+		}
+	}
+	return r, nil
+}
+
+// seen holds each checkpoint against all others of its size.
+func (c *bundleCheck) seen(subject string, cp *ledger.Checkpoint) {
+	if root, found := c.roots[cp.Size]; found && root != cp.Root {
+		c.find(ledger.LogSplit, subject, "the log signed two trees of size %d: %x and %x", cp.Size, root, cp.Root)
+	}
+	c.roots[cp.Size] = cp.Root
+}
+
+// judge holds one entry to the chain, to its addenda and to its place and time.
+func (c *bundleCheck) judge(it item) error {
+	j := c.state.Judge(it.leaf, it.entry, bundleAddenda{c.b})
+	if j.Err != nil {
+		return fmt.Errorf("%s: %w", it.subject, j.Err)
+	}
+	c.Findings = append(c.Findings, j.Findings...)
+	c.state.Commit(j)
+	seg, ok := it.entry.(*ledger.Segment)
+	if ok && j.Segment != nil {
+		if err := c.place(it, seg, j.Segment); err != nil {
+			return err
+		}
+	}
+	if _, host := it.entry.(ledger.HostEntry); host && it.receipt != nil {
+		c.order(it)
+	}
+	return nil
+}
+
+// order: SPEC: 6. A host's entries stand in the log in the order of its chain.
+func (c *bundleCheck) order(it item) {
+	host, _ := link(it.entry)
+	if before, found := c.index[host]; found && it.receipt.Index <= before {
+		c.find(ledger.IndexOrder, it.subject, "has index %d in the log, the host's entry before it has %d", it.receipt.Index, before)
+	}
+	c.index[host] = it.receipt.Index
+}
+
+// place: SPEC: 5. The anchor is a checkpoint that the policy accepts, of a tree
+// that did not have the segment yet, and not newer than the receipt.
+func (c *bundleCheck) place(it item, seg *ledger.Segment, s *Segment) error {
+	c.Segments = append(c.Segments, s)
+	note, found, err := c.b.Read(ledger.FolderAnchors, seg.Anchor.Note)
+	if err != nil {
+		return err
+	}
+	if !found {
+		c.find(ledger.AnchorMissing, it.subject, "the bundle has no checkpoint %x", seg.Anchor.Note[:6])
+	} else {
+		anchor, notBefore, findings := checkAnchor(c.trust, it.subject, it.leaf, seg, note)
+		c.Findings = append(c.Findings, findings...)
+		if anchor != nil {
+			c.seen(it.subject+", anchor", anchor)
+			s.NotBefore = notBefore
+		}
+	}
+	if it.receipt != nil {
+		s.Index, s.NotAfter = &it.receipt.Index, it.receipt.NotAfter
+		if seg.Anchor.Size > it.receipt.Index {
+			c.find(ledger.AnchorAfterLeaf, it.subject, "has index %d in the log and is anchored to a tree of %d leaves", it.receipt.Index, seg.Anchor.Size)
+		}
+	}
+	if s.NotAfter > 0 && s.NotBefore > s.NotAfter {
+		c.find(ledger.TimeOrder, it.subject, "witnessed by %s, anchored to a checkpoint witnessed at %s", Time(s.NotAfter), Time(s.NotBefore))
+	}
+	if c.last != nil && c.last.Host == s.Host && seg.Join.Kind != ledger.JoinBoot {
+		s.RecordsNotBefore = c.last.NotBefore
+	}
+	c.last = s
+	return nil
+}
+
+// acknowledge: SPEC: 7. A gap that an operator has acknowledged is noted.
+func (c *bundleCheck) acknowledge() {
+	acked := make(map[string]*ledger.Acknowledgement)
+	for leaf, ack := range c.state.acks {
+		acked[fmt.Sprintf("%x", leaf)] = ack
+	}
+	for i, f := range c.Findings {
+		if ack := acked[f.Entry]; f.Code == ledger.Gap && ack != nil {
+			c.Findings[i].Code = ledger.GapAcknowledged
+			c.Findings[i].Text += "; an operator: " + ack.Statement
+		}
+	}
+}
+
+// unreferenced: SPEC: 8. No file stands beside the evidence unvouched for.
+func (c *bundleCheck) unreferenced() {
+	for _, f := range c.b.Files {
+		if !c.used[f.Name()] {
+			c.find(ledger.BundleUnreferenced, f.Name(), "no entry of the bundle names it")
+		}
+	}
+	if c.Entries == 0 {
+		c.find(ledger.EntryMissing, "bundle", "it holds no entry, so it proves nothing")
+	}
+}

@@ -1,0 +1,82 @@
+package audit
+
+import (
+	"errors"
+	"fmt"
+
+	"crypto/sha256"
+
+	"github.com/imaledger/imaledger/ledger"
+)
+
+// A Receipt is a proof that verified: the log includes the leaf, and enough
+// witnesses of the policy have seen the log that does.
+type Receipt struct {
+	Index      uint64
+	Checkpoint *ledger.Checkpoint
+	NotAfter   uint64 // Unix seconds: the leaf is not newer; 0 if no witness is demanded
+}
+
+// CheckReceipt verifies a c2sp.org/tlog-proof of a leaf. The receipt is nil
+// where a finding rules it out.
+func CheckReceipt(trust *ledger.Trust, subject string, leaf ledger.Hash, proof []byte) (*Receipt, []ledger.Finding) {
+	p, err := ledger.ParseProof(proof)
+	if err != nil {
+		return nil, []ledger.Finding{finding(ledger.ProofMalformed, subject, leaf, err)}
+	}
+	checkpoint, err := p.Verify(trust.Policy, leaf)
+	if err != nil {
+		return nil, []ledger.Finding{finding(checkpointCode(err), subject, leaf, err)}
+	}
+	r := &Receipt{p.Index, checkpoint, trust.Policy.NotAfter(checkpoint)}
+	if r.NotAfter == 0 {
+		return r, []ledger.Finding{finding(ledger.TimeUnbounded, subject, leaf, errors.New("the policy demands no witness"))}
+	}
+	return r, nil
+}
+
+// checkAnchor verifies the checkpoint that a segment is anchored to and returns
+// the time before which the segment's quote was not made.
+func checkAnchor(trust *ledger.Trust, subject string, leaf ledger.Hash, seg *ledger.Segment, note []byte) (*ledger.Checkpoint, uint64, []ledger.Finding) {
+	mismatch := func(format string, args ...any) (*ledger.Checkpoint, uint64, []ledger.Finding) {
+		return nil, 0, []ledger.Finding{finding(ledger.AnchorMismatch, subject, leaf, fmt.Errorf(format, args...))}
+	}
+	if sha256.Sum256(note) != seg.Anchor.Note {
+		return mismatch("the checkpoint kept is not the one the segment is anchored to")
+	}
+	c, err := trust.Policy.Verify(note)
+	if err != nil {
+		return nil, 0, []ledger.Finding{finding(checkpointCode(err), subject+", anchor", leaf, err)}
+	}
+	switch {
+	case c.Origin != seg.Log:
+		return mismatch("the checkpoint is of log %s, the segment is for %s", c.Origin, seg.Log)
+	case c.Size != seg.Anchor.Size || c.Root != seg.Anchor.Root:
+		return mismatch("the checkpoint has size %d and root %x, the segment states %d and %x", c.Size, c.Root, seg.Anchor.Size, seg.Anchor.Root)
+	}
+	return c, trust.Policy.NotBefore(c), nil
+}
+
+func finding(code ledger.Code, subject string, leaf ledger.Hash, err error) ledger.Finding {
+	return ledger.Finding{Code: code, Subject: subject, Text: err.Error(), Entry: fmt.Sprintf("%x", leaf)}
+}
+
+// checkpointCode is the one place where the errors of proofs and checkpoints
+// become codes.
+func checkpointCode(err error) ledger.Code {
+	var quorum *ledger.QuorumError
+	switch {
+	case errors.Is(err, ledger.ErrInclusion):
+		return ledger.ProofInclusion
+	case errors.Is(err, ledger.ErrLogUnknown):
+		return ledger.CheckpointUnknown
+	case errors.Is(err, ledger.ErrLogSignature):
+		return ledger.CheckpointSignature
+	case errors.Is(err, ledger.ErrCosignature):
+		return ledger.CosignatureInvalid
+	case errors.As(err, &quorum):
+		return ledger.QuorumNotMet
+	default:
+		return ledger.CheckpointMalformed
+	}
+}

@@ -1,0 +1,229 @@
+package audit
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"slices"
+
+	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/tpm/ima"
+)
+
+// styles are the names that the formats have for a bank's style.
+var styles = map[string]ima.Style{"digest": ima.StyleDigest, "padded": ima.StylePadded, "padded-ff": ima.StylePaddedFF}
+
+// judgeRecords replays a segment's payload in one pass and constant memory, and
+// holds every field of the body that it gives to what the leaf states.
+func (s *State) judgeRecords(j *Judgement, seg, prev *ledger.Segment, addenda Addenda) {
+	// SPEC: 10. The payload is at hand, or an erasure accounts for it.
+	if addenda == nil {
+		j.find(ledger.PayloadMissing, "the records were not looked at")
+		return
+	}
+	payload, found, err := addenda.Open(seg.Payload.Digest)
+	switch {
+	case err != nil:
+		j.Err = err
+		return
+	case !found:
+		if j.Segment.Erased = s.erasedBy(j.leaf, seg.Payload.Digest); j.Segment.Erased != nil {
+			j.find(ledger.PayloadErased, "records %s", j.Segment.Erased)
+			return
+		}
+		j.find(ledger.PayloadMissing, "the %d bytes of records %x are not at hand", seg.Payload.Size, seg.Payload.Digest[:6])
+		return
+	}
+	defer payload.Close()
+
+	r, err := newReplay(seg, payload)
+	if err != nil {
+		j.find(ledger.BodyMismatch, "%v", err)
+		return
+	}
+	for err == nil {
+		err = r.next(j)
+	}
+	digest, size, readErr := r.drain()
+	switch {
+	case readErr != nil:
+		j.Err = fmt.Errorf("records of %s: %w", j.subject, readErr)
+		return
+	case digest != seg.Payload.Digest || size != seg.Payload.Size:
+		// SPEC: 11. It is the bytes that the leaf names. All that the records
+		// say otherwise is beside the point.
+		j.find(ledger.PayloadDigest, "the records kept are %d bytes %x, the leaf names %s", size, digest, seg.Payload)
+	case !errors.Is(err, io.EOF):
+		j.find(recordCode(err), "%v", err)
+	default:
+		r.judge(j, seg, prev)
+	}
+	j.Segment.Replayed = !j.contradicted()
+}
+
+func recordCode(err error) ledger.Code {
+	var digest *ima.DigestError
+	if errors.As(err, &digest) {
+		return ledger.RecordDigest
+	}
+	return ledger.ListMalformed
+}
+
+// A replay is the one pass over a payload.
+type replay struct {
+	seg   *ledger.Segment
+	in    *countingHash
+	list  *ima.Reader
+	pcrs  *ima.Replayer
+	tree  *ledger.RecordTree
+	count uint64
+	named []int // registers that records name
+	last  bool  // whether a register binds the last record
+
+}
+
+// countingHash hashes and counts what is read through it.
+type countingHash struct {
+	r    io.Reader
+	hash hash.Hash
+	n    uint64
+	err  error
+}
+
+func (c *countingHash) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.hash.Write(p[:n])
+	c.n += uint64(n)
+	if err != nil && !errors.Is(err, io.EOF) {
+		c.err = err
+	}
+	return n, err
+}
+
+func newReplay(seg *ledger.Segment, payload io.Reader) (*replay, error) {
+	base, style := make(ima.Values), make(ima.Styles)
+	var banks []ima.Bank
+	for _, t := range seg.Styles {
+		banks = append(banks, ima.Bank(t.Bank.Alg()))
+		style[ima.Bank(t.Bank.Alg())] = styles[t.Style]
+	}
+	for _, p := range seg.Base {
+		base[slot(p)] = p.Value
+	}
+	pcrs, err := ima.NewReplayer(banks, base, style)
+	if err != nil {
+		return nil, err
+	}
+	order, err := ima.ParseOrder(seg.List.Order)
+	if err != nil {
+		return nil, err
+	}
+	// One byte more than the leaf states is enough to know that it is too long.
+	in := &countingHash{r: io.LimitReader(payload, int64(seg.Payload.Size)+1), hash: sha256.New()}
+	list := ima.NewReader(in, ima.Format{Bank: ima.Bank(seg.List.Bank.Alg()), Order: order})
+	return &replay{seg: seg, in: in, list: list, pcrs: pcrs, tree: ledger.NewRecordTree()}, nil
+}
+
+func slot(p ledger.PCR) ima.Slot { return ima.Slot{Bank: ima.Bank(p.Bank.Alg()), PCR: p.Index} }
+
+// next takes one record.
+func (r *replay) next(j *Judgement) error {
+	rec, err := r.list.Next()
+	if err != nil {
+		return err
+	}
+	if err := r.pcrs.Extend(rec); err != nil {
+		return err
+	}
+	if rec.Violation() {
+		j.Segment.Violations++
+	}
+	switch {
+	case !ima.Attestable(rec.PCR):
+		if j.Segment.Unattested++; j.Segment.Unattested == 1 {
+			j.find(ledger.RecordUnattested, "record %d names PCR %d, which the kernel cannot extend", r.seg.First+rec.Index, rec.PCR)
+		}
+	case !slices.Contains(r.named, int(rec.PCR)):
+		r.named = append(r.named, int(rec.PCR))
+		if !slices.Contains(indexes(r.seg.Base), int(rec.PCR)) {
+			j.find(ledger.QuoteSelection, "record %d extends PCR %d, which the segment does not state", r.seg.First+rec.Index, rec.PCR)
+		}
+	}
+	r.last = ima.Attestable(rec.PCR)
+	r.bootAggregate(j, rec)
+	r.count++
+	return r.tree.Add(rec.Raw)
+}
+
+// bootAggregate: SPEC: 14. A boot's first record is boot_aggregate, and it is
+// that of the quoted PCR 0 to 9. A later one means a kexec.
+func (r *replay) bootAggregate(j *Judgement, rec *ima.Record) {
+	first := r.seg.Join.Kind == ledger.JoinBoot && rec.Index == 0
+	alg, digest, is := rec.BootAggregate()
+	switch {
+	case !is && first:
+		j.find(ledger.BootAggregateAbsent, "the boot's first record is not boot_aggregate")
+	case is:
+		value := func(s ima.Slot) []byte { return r.seg.Quoted(bankName(s.Bank), s.PCR) }
+		want, known := ima.BootAggregate(alg, value)
+		switch {
+		case !first:
+			j.Segment.Kexecs++
+			text := "it is that of the quoted PCR 0 to 9"
+			if known && !bytes.Equal(want, digest) {
+				text = "it is not that of the quoted PCR 0 to 9"
+			}
+			j.find(ledger.Kexec, "record %d is a boot_aggregate: another kernel was started; %s", r.seg.First+rec.Index, text)
+		case !known:
+			j.find(ledger.BootUnquoted, "boot_aggregate uses bank %s, of which PCR 0 to 9 are not all quoted", alg)
+		case !bytes.Equal(want, digest):
+			j.find(ledger.BootAggregate, "boot_aggregate is %s %x, the quoted registers give %x", alg, digest, want)
+		}
+	}
+}
+
+// drain reads on to the payload's end, so that all of it is hashed whatever the
+// list's fault is.
+func (r *replay) drain() (digest ledger.Hash, size uint64, err error) {
+	if _, err := io.Copy(io.Discard, r.in); err != nil {
+		return digest, 0, err
+	}
+	return ledger.Hash(r.in.hash.Sum(nil)), r.in.n, r.in.err
+}
+
+// judge holds the body to what the whole payload gave.
+func (r *replay) judge(j *Judgement, seg, prev *ledger.Segment) {
+	// SPEC: 12. Count, record root and the registers that the list extends are
+	// those that the payload gives.
+	if r.count != seg.Count {
+		j.find(ledger.BodyMismatch, "count is %d, the payload has %d records", seg.Count, r.count)
+	}
+	if seg.Join.Kind == ledger.JoinBoot && r.count == 0 {
+		j.find(ledger.BootAggregateAbsent, "the boot has no record")
+	}
+	if r.count > 0 && !r.last {
+		j.find(ledger.BodyMismatch, "no register binds the last record, so the segment ends before it")
+	}
+	root, err := r.tree.Root()
+	if err != nil || root != seg.Records {
+		j.find(ledger.BodyMismatch, "the record root is %x, the payload gives %x", seg.Records, root)
+	}
+	extended := append(r.named, 10)
+	if prev != nil && seg.Join.Kind == ledger.JoinContinues {
+		extended = append(extended, indexes(prev.End)...)
+	}
+	slices.Sort(extended)
+	if extended = slices.Compact(extended); seg.Join.Kind != ledger.JoinGap && !slices.Equal(extended, indexes(seg.Base)) && !j.contradicted() {
+		j.find(ledger.BodyMismatch, "base states PCR %v, the list so far extends PCR %v", indexes(seg.Base), extended)
+	}
+	// SPEC: 13. Replayed from the base, the records give the quoted values.
+	for _, p := range seg.End {
+		if got := r.pcrs.Value(slot(p)); !bytes.Equal(got, p.Value) {
+			j.find(ledger.ReplayMismatch, "%d records give %s = %x, the quote has %x: a record is missing, altered, out of order or too many, or something else extended the register", r.count, p.Slot(), got, p.Value)
+			return
+		}
+	}
+}

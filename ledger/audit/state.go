@@ -1,0 +1,184 @@
+package audit
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/imaledger/imaledger/ledger"
+)
+
+// Addenda gives the bytes that entries name by digest.
+type Addenda interface {
+	// Open returns an addendum's bytes; found is false where it is not at hand.
+	// The bytes are hashed here: a source need not be trusted.
+	Open(digest ledger.Hash) (r io.ReadCloser, found bool, err error)
+}
+
+// A State is what must be remembered of a log's entries in order to judge the
+// next: the end of each host's chain, which host has which AK and EK, and what
+// operators have stated. It is not safe for concurrent use.
+type State struct {
+	trust   *ledger.Trust
+	partial bool // whether chains may begin in the middle
+	hosts   map[string]*Host
+	aks     map[ledger.Name]string
+	eks     map[ledger.Name]string
+
+	retentions map[ledger.Hash]*ledger.Retention
+	erased     map[ledger.Hash]erasure // by leaf hash of the segment
+	acks       map[ledger.Hash]*ledger.Acknowledgement
+}
+
+type erasure struct {
+	leaf    ledger.Hash
+	by      []string
+	payload ledger.Hash
+	*ledger.Erasure
+}
+
+// NewState returns the state of an empty log, for one who sees all its entries.
+func NewState(trust *ledger.Trust) *State {
+	return &State{
+		trust: trust, hosts: make(map[string]*Host), aks: make(map[ledger.Name]string), eks: make(map[ledger.Name]string),
+		retentions: make(map[ledger.Hash]*ledger.Retention), erased: make(map[ledger.Hash]erasure),
+		acks: make(map[ledger.Hash]*ledger.Acknowledgement),
+	}
+}
+
+// A Host is the state of one host's chain.
+type Host struct {
+	Leaf      ledger.Hash // leaf hash of the newest entry
+	Sequence  uint64      // of the newest entry
+	Enrolment *ledger.Enrolment
+	Last      *ledger.Segment // the newest segment, nil where there is none
+	quote     counters        // of Last
+	renewed   bool            // whether an enrolment stands after Last
+	skipped   bool            // whether entries before Enrolment are not part of the evidence
+}
+
+// counters are what orders quotes of one TPM.
+type counters struct {
+	reset, restart uint32
+	clock          uint64 // milliseconds
+}
+
+// Host returns the state of a host's chain, nil for an unknown host. It must
+// not be changed.
+func (s *State) Host(name string) *Host { return s.hosts[name] }
+
+// Head returns the newest entry of a host's chain.
+func (s *State) Head(host string) (leaf ledger.Hash, sequence uint64, ok bool) {
+	h := s.hosts[host]
+	if h == nil {
+		return leaf, 0, false
+	}
+	return h.Leaf, h.Sequence, true
+}
+
+// A Judgement is what Judge found.
+type Judgement struct {
+	Findings []ledger.Finding
+	Segment  *Segment // what holds of a segment, nil for other entries
+	Err      error    // an addendum could not be read; the judgement is not whole
+
+	leaf    ledger.Hash
+	entry   ledger.Entry
+	next    *Host // the host's state after the entry, nil for statements
+	by      []string
+	subject string
+}
+
+func (j *Judgement) find(code ledger.Code, format string, args ...any) {
+	j.Findings = append(j.Findings, ledger.Finding{
+		Code: code, Subject: j.subject, Text: fmt.Sprintf(format, args...), Entry: fmt.Sprintf("%x", j.leaf),
+	})
+}
+
+// contradicted reports whether the evidence so far rules the entry out.
+func (j *Judgement) contradicted() bool { return ledger.Worst(j.Findings) == ledger.Contradicted }
+
+// Judge holds an entry against the state and the entry's addenda. It changes
+// nothing. addenda may be nil: then all that needs them is undecided.
+func (s *State) Judge(leaf ledger.Hash, entry ledger.Entry, addenda Addenda) *Judgement {
+	j := &Judgement{leaf: leaf, entry: entry, subject: fmt.Sprintf("entry %x", leaf[:6])}
+	if e, ok := entry.(ledger.HostEntry); ok {
+		host, sequence, _ := e.Link()
+		j.subject = fmt.Sprintf("%s #%d", host, sequence)
+	}
+	s.judgeLog(j)
+	switch e := entry.(type) {
+	case *ledger.Enrolment:
+		s.judgeEnrolment(j, e, addenda)
+	case *ledger.Segment:
+		s.judgeSegment(j, e, addenda)
+	case ledger.Statement:
+		s.judgeStatement(j, e)
+	}
+	return j
+}
+
+// Commit makes a judged entry part of the state, whatever was found: one who
+// audits goes on after a finding, one who admits does not come here.
+func (s *State) Commit(j *Judgement) {
+	switch e := j.entry.(type) {
+	case *ledger.Enrolment:
+		s.hosts[e.Host] = j.next
+		if _, taken := s.aks[e.AK]; !taken {
+			s.aks[e.AK] = e.Host
+		}
+		if _, taken := s.eks[e.EK]; !taken && e.EK != ledger.NameNone {
+			s.eks[e.EK] = e.Host
+		}
+	case *ledger.Segment:
+		s.hosts[e.Host] = j.next
+	default:
+		s.commitStatement(j)
+	}
+}
+
+// judgeLog: an entry of one log proves nothing in another.
+func (s *State) judgeLog(j *Judgement) {
+	for _, l := range s.trust.Policy.Logs() {
+		if l.Name == j.entry.LogOrigin() {
+			return
+		}
+	}
+	j.find(ledger.EntryWrongLog, "made for log %s, which the policy does not name", j.entry.LogOrigin())
+}
+
+// judgeLink holds an entry to the host's entry before it and returns a copy of
+// the host's state, to be carried on.
+func (s *State) judgeLink(j *Judgement, e ledger.HostEntry) *Host {
+	name, sequence, previous := e.Link()
+	h := s.hosts[name]
+	next := &Host{Leaf: j.leaf, Sequence: sequence}
+	if h == nil {
+		if sequence > 0 {
+			next.skipped = true
+			s.missingBefore(j, "nothing of this host before it is known")
+		}
+		return next
+	}
+	next.Enrolment, next.Last, next.quote, next.renewed = h.Enrolment, h.Last, h.quote, h.renewed
+	switch {
+	case sequence == h.Sequence+1 && previous == h.Leaf:
+	case sequence == h.Sequence+1:
+		j.find(ledger.ChainBroken, "names %x as the entry before it, which is %x", previous[:6], h.Leaf[:6])
+	case sequence <= h.Sequence:
+		j.find(ledger.ChainFork, "the host's chain has #%d already, and goes to #%d", sequence, h.Sequence)
+	case h.Last == nil:
+		next.skipped = true
+		s.missingBefore(j, fmt.Sprintf("#%d to #%d are missing", h.Sequence+1, sequence-1))
+	default:
+		j.find(ledger.ChainBroken, "#%d to #%d are missing", h.Sequence+1, sequence-1)
+	}
+	return next
+}
+
+func (s *State) missingBefore(j *Judgement, what string) {
+	if s.partial {
+		j.find(ledger.HistoryPartial, "%s", what)
+		return
+	}
+	j.find(ledger.ChainBroken, "%s", what)
+}

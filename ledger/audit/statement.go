@@ -1,0 +1,78 @@
+package audit
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"crypto/sha256"
+
+	"github.com/imaledger/imaledger/ledger"
+)
+
+// judgeStatement: operators state policies, erasures, holds and verdicts; one
+// operator's signature suffices.
+func (s *State) judgeStatement(j *Judgement, e ledger.Statement) {
+	by, err := ledger.SignedBy(e, s.trust.Operators...)
+	switch {
+	case err != nil:
+		j.find(ledger.StatementUnsigned, "%v", err)
+	case len(by) == 0:
+		j.find(ledger.StatementUnsigned, "no operator of the trust folder has signed this %s", e.Format())
+	}
+	j.by = by
+	if e, ok := e.(*ledger.Erasure); ok && s.retentions[e.Retention] == nil {
+		j.find(ledger.EntryMissing, "the retention policy %x that it follows is not known", e.Retention[:6])
+	}
+}
+
+func (s *State) commitStatement(j *Judgement) {
+	if j.contradicted() {
+		return // an unsigned statement states nothing
+	}
+	switch e := j.entry.(type) {
+	case *ledger.Retention:
+		s.retentions[j.leaf] = e
+	case *ledger.Erasure:
+		for _, x := range e.Erased {
+			s.erased[x.Leaf] = erasure{j.leaf, j.by, x.Payload, e}
+		}
+	case *ledger.Acknowledgement:
+		if e.Finding == ledger.Gap {
+			s.acks[e.Entry] = e
+		}
+	}
+}
+
+// errTooLong stops the reading of an addendum that is longer than was stated.
+var errTooLong = errors.New("longer than its entry states")
+
+// read returns a small addendum, after its size and digest were checked.
+func read(addenda Addenda, a ledger.Addendum) (content []byte, found bool, err error) {
+	if addenda == nil {
+		return nil, false, nil
+	}
+	r, found, err := addenda.Open(a.Digest)
+	if err != nil || !found {
+		return nil, found, err
+	}
+	defer r.Close()
+	content, err = io.ReadAll(io.LimitReader(r, int64(a.Size)+1))
+	if err != nil {
+		return nil, true, fmt.Errorf("addendum %x: %w", a.Digest[:6], err)
+	}
+	return content, true, checkAddendum(content, a)
+}
+
+// An addendumError tells bytes that are not those an entry names from bytes
+// that could not be read.
+type addendumError struct{ text string }
+
+func (e *addendumError) Error() string { return e.text }
+
+func checkAddendum(content []byte, a ledger.Addendum) error {
+	if uint64(len(content)) != a.Size || sha256.Sum256(content) != a.Digest {
+		return &addendumError{fmt.Sprintf("the bytes kept for %x are not the %d bytes that the entry names", a.Digest[:6], a.Size)}
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+package ledger
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+)
+
+// EnrolmentEvidenceFormat is the first line of what stands behind an enrolment.
+const EnrolmentEvidenceFormat = "imaledger/enrolment-evidence/v1"
+
+// EnrolmentEvidence is what a registrar went by: the EK, its certificates, and
+// the transcript of the activation (TPM 2.0 Part 1, section 24: a credential
+// made for EK and AK name, which only a TPM that holds both can open). It is an
+// addendum of the enrolment. That the activation took place rests on the
+// registrar's signature; the transcript lets it be gone through again.
+type EnrolmentEvidence struct {
+	EKPublic     []byte   // TPMT_PUBLIC; empty for grade software
+	Certificates [][]byte // DER, the EK's first, each signed by the next
+	Credential   []byte   // TPM2B_ID_OBJECT
+	Secret       []byte   // TPM2B_ENCRYPTED_SECRET
+	Activated    Hash     // SHA-256 of the secret that came back
+}
+
+// Marshal returns the evidence's one encoding.
+func (e *EnrolmentEvidence) Marshal() []byte {
+	enc := base64.StdEncoding.EncodeToString
+	b := fmt.Appendf(nil, "%s\n", EnrolmentEvidenceFormat)
+	if len(e.EKPublic) == 0 {
+		return append(b, "ek none\n"...)
+	}
+	b = fmt.Appendf(b, "ek %s\n", enc(e.EKPublic))
+	for _, c := range e.Certificates {
+		b = fmt.Appendf(b, "certificate %s\n", enc(c))
+	}
+	return fmt.Appendf(b, "credential %s\nsecret %s\nactivated %x\n", enc(e.Credential), enc(e.Secret), e.Activated)
+}
+
+// Addendum returns the size and digest that the enrolment names.
+func (e *EnrolmentEvidence) Addendum() Addendum {
+	b := e.Marshal()
+	return Addendum{uint64(len(b)), sha256.Sum256(b)}
+}
+
+// ParseEnrolmentEvidence reads what Marshal wrote.
+func ParseEnrolmentEvidence(b []byte) (*EnrolmentEvidence, error) {
+	if len(b) > MaxEnrolmentEvidence {
+		return nil, &FormatError{Format: EnrolmentEvidenceFormat, What: fmt.Sprintf("%d bytes, at most %d", len(b), MaxEnrolmentEvidence)}
+	}
+	r := newTextReader(EnrolmentEvidenceFormat, string(b))
+	e := &EnrolmentEvidence{}
+	if r.rest == "ek none\n" {
+		r.value("ek")
+		return e, r.end()
+	}
+	e.EKPublic = r.base64("ek", MaxPublic)
+	for r.peek("certificate") {
+		if len(e.Certificates) == MaxCertificates {
+			r.fail("certificate: more than %d", MaxCertificates)
+			break
+		}
+		e.Certificates = append(e.Certificates, r.base64("certificate", MaxCertificate))
+	}
+	e.Credential = r.base64("credential", MaxPublic)
+	e.Secret = r.base64("secret", MaxPublic)
+	e.Activated = r.hash("activated")
+	return e, r.end()
+}

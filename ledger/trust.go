@@ -1,0 +1,172 @@
+package ledger
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+// The files of a trust folder.
+const (
+	TrustPolicyFile = "policy" // c2sp.org/tlog-policy: the log, the witnesses, the quorum
+	TrustRulesFile  = "rules"  // what the policy format has no word for
+	TrustRootsDir   = "roots"  // TPM vendors' root certificates, *.pem
+)
+
+// TrustRulesFormat is the first line of the rules.
+const TrustRulesFormat = "imaledger/trust/v1"
+
+// Limits of a trust folder.
+const (
+	MaxTrustRules = 64 << 10 // bytes
+	MaxRoots      = 1 << 20  // bytes of all root certificates
+	maxTrustKeys  = 64       // of registrars, and of operators
+)
+
+// A Trust is what a verifier believes before it sees any evidence. The trust
+// folder is the only input of a check that must come from a place of its own.
+type Trust struct {
+	Policy *Policy
+	Rules
+	Roots []*x509.Certificate // of TPM vendors
+}
+
+// Rules are the verifier's word on enrolments, statements and banks.
+type Rules struct {
+	Registrars []note.Verifier
+	Threshold  int // registrars that must have signed an enrolment
+	Operators  []note.Verifier
+	Grades     []Grade // accepted
+	Reason     string  // why grade software is accepted, empty if it is not
+	AllowSHA1  bool    // whether SHA-1 alone may bind records
+}
+
+// ParseTrust reads a trust folder's files; roots has the contents of the
+// certificate files.
+func ParseTrust(policy, rules []byte, roots ...[]byte) (*Trust, error) {
+	p, err := ParsePolicy(policy)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", TrustPolicyFile, err)
+	}
+	t := &Trust{Policy: p}
+	if t.Rules, err = ParseRules(rules); err != nil {
+		return nil, fmt.Errorf("%s: %w", TrustRulesFile, err)
+	}
+	for _, b := range roots {
+		list, err := parseRoots(b)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", TrustRootsDir, err)
+		}
+		t.Roots = append(t.Roots, list...)
+	}
+	return t, nil
+}
+
+// ParseRules reads the rules. Lines may stand in any order; empty ones and
+// those that begin with # are for people. What is not said is not allowed.
+func ParseRules(b []byte) (Rules, error) {
+	if len(b) > MaxTrustRules {
+		return Rules{}, &FormatError{Format: TrustRulesFormat, What: fmt.Sprintf("%d bytes, at most %d", len(b), MaxTrustRules)}
+	}
+	r := rulesReader{textReader: newTextReader(TrustRulesFormat, string(b)), names: make(map[string]bool), keys: make(map[string]string)}
+	for r.err == nil && r.rest != "" {
+		r.rule(r.next())
+	}
+	switch {
+	case r.err != nil:
+	case r.Threshold < 1 || r.Threshold > len(r.Registrars):
+		r.fail("registrars: want the number that must have signed, 1 to the %d listed", len(r.Registrars))
+	case len(r.Grades) == 0:
+		r.fail("grade: no line, so no enrolment would be accepted; add grade certificate")
+	}
+	return r.Rules, r.end()
+}
+
+type rulesReader struct {
+	*textReader
+	Rules
+	names map[string]bool   // of keys
+	keys  map[string]string // name by public key
+}
+
+func (r *rulesReader) rule(line string) {
+	key, value, _ := strings.Cut(line, " ")
+	switch {
+	case r.err != nil || line == "" || strings.HasPrefix(line, "#"):
+	case key == "registrar":
+		r.Registrars = r.key(key, value, r.Registrars)
+	case key == "operator":
+		r.Operators = r.key(key, value, r.Operators)
+	case key == "registrars" && r.Threshold == 0:
+		r.Threshold = int(min(r.parseNumber(key, value), maxTrustKeys+1))
+	case key == "grade":
+		r.grade(value)
+	case line == "allow sha1" && !r.AllowSHA1:
+		r.AllowSHA1 = true
+	default:
+		r.fail("%.64q: unknown, or said before; want registrar, registrars, operator, grade, or allow sha1", line)
+	}
+}
+
+func (r *rulesReader) grade(value string) {
+	name, reason, because := strings.Cut(value, " because ")
+	g := Grade(name)
+	switch {
+	case !slices.Contains(Grades, g):
+		r.fail("grade: want certificate, pinned, first-use, or software because and the reason")
+	case slices.Contains(r.Grades, g):
+		r.fail("grade %s: said before", g)
+	case (g == GradeSoftware) != because || because && !validText(reason):
+		r.fail("grade: software, and no other, is accepted only with because and the reason")
+	}
+	r.Grades = append(r.Grades, g)
+	r.Reason += reason
+}
+
+// key adds a key to a role's list. One key under two names, or in two roles,
+// would let one party count as two.
+func (r *rulesReader) key(role, vkey string, list []note.Verifier) []note.Verifier {
+	v, err := note.NewVerifier(vkey)
+	if err != nil {
+		r.fail("%s: want an Ed25519 verifier key (name+id+base64): %v", role, err)
+		return list
+	}
+	public := vkey[strings.LastIndex(vkey, "+")+1:]
+	other, twice := r.keys[public]
+	switch {
+	case len(list) == maxTrustKeys:
+		r.fail("%s: more than %d", role, maxTrustKeys)
+	case r.names[v.Name()]:
+		r.fail("%s: %s has a line already", role, v.Name())
+	case twice:
+		r.fail("%s: %s has the key of %s", role, v.Name(), other)
+	}
+	r.names[v.Name()], r.keys[public] = true, v.Name()
+	return append(list, v)
+}
+
+func parseRoots(b []byte) ([]*x509.Certificate, error) {
+	if len(b) > MaxRoots {
+		return nil, fmt.Errorf("%d bytes, at most %d", len(b), MaxRoots)
+	}
+	var list []*x509.Certificate
+	for len(b) > 0 {
+		block, rest := pem.Decode(b)
+		if block == nil {
+			if len(list) > 0 && strings.TrimSpace(string(b)) == "" {
+				break
+			}
+			return nil, fmt.Errorf("certificate %d: not PEM", len(list)+1)
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil || block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("certificate %d: no X.509 certificate: %w", len(list)+1, err)
+		}
+		list, b = append(list, c), rest
+	}
+	return list, nil
+}
