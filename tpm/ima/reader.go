@@ -1,0 +1,173 @@
+package ima
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// readStep is how much of a record's stated length is taken before it is known
+// to be there: a length that an attacker wrote costs no more than the bytes he
+// also sent.
+const readStep = 64 << 10
+
+// A Reader reads records from a list.
+type Reader struct {
+	r       io.Reader
+	format  Format
+	size    int // of a stored digest
+	rec     Record
+	buf     []byte // the record being read; Record's slices point into it
+	in      []byte // read ahead
+	start   int    // of what is left in in
+	err     error
+	ioError error
+}
+
+// NewReader returns a reader of the list r.
+func NewReader(r io.Reader, f Format) *Reader {
+	return &Reader{r: r, format: f, size: f.Bank.Size(), in: make([]byte, 0, readStep)}
+}
+
+// Format returns the list's format; the byte order is known after the first
+// record.
+func (r *Reader) Format() Format { return r.format }
+
+// Next returns the next record, io.EOF at the list's clean end. A list that is
+// none gives a *SyntaxError, and so does one that ends inside a record. The
+// record is good until the next call.
+func (r *Reader) Next() (*Record, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	if r.size == 0 {
+		r.err = fmt.Errorf("list of %s: digests of unknown size", r.format.Bank)
+		return nil, r.err
+	}
+	rec := &r.rec
+	if len(r.buf) > 0 {
+		rec.Index++
+		rec.Offset += int64(len(r.buf))
+	}
+	r.buf = r.buf[:0]
+	if err := r.record(rec); err != nil {
+		if r.ioError != nil {
+			err = fmt.Errorf("record %d at byte %d: %w", rec.Index, rec.Offset, r.ioError)
+		}
+		r.err = err
+		return nil, err
+	}
+	return rec, nil
+}
+
+func (r *Reader) fail(format string, args ...any) error {
+	return &SyntaxError{r.rec.Index, r.rec.Offset, fmt.Sprintf(format, args...)}
+}
+
+// record reads one record. The slices are set only when it is whole, since buf
+// may move while it grows.
+func (r *Reader) record(rec *Record) error {
+	if err := r.take(4, "PCR number"); err != nil {
+		if len(r.buf) == 0 && errors.Is(err, io.ErrUnexpectedEOF) && r.ioError == nil {
+			return io.EOF
+		}
+		return err
+	}
+	if r.format.Order == DetectOrder {
+		order, ok := detectOrder(r.buf)
+		if !ok {
+			return r.fail("PCR number %x is none in either byte order: is this a binary measurement list?", r.buf)
+		}
+		r.format.Order = order
+	}
+	pcr := r.format.Order.uint32(r.buf)
+	if pcr > maxListPCR {
+		return r.fail("PCR number %d, the largest is %d: not a record, or not in the byte order of the ones before (%s)", pcr, maxListPCR, r.format.Order)
+	}
+	if err := r.take(r.size, "digest"); err != nil {
+		return err
+	}
+	nameAt, err := r.sized("template name", MaxName)
+	if err != nil {
+		return err
+	}
+	dataAt := len(r.buf)
+	if string(r.buf[nameAt:]) == legacyTemplate {
+		if err := r.legacyData(); err != nil {
+			return err
+		}
+	} else if dataAt, err = r.sized("template data", MaxData); err != nil {
+		return err
+	}
+	nameEnd := nameAt + int(r.format.Order.uint32(r.buf[nameAt-4:]))
+	rec.PCR, rec.bank, rec.order = pcr, r.format.Bank, r.format.Order
+	rec.Raw, rec.Digest = r.buf, r.buf[4:4+r.size]
+	rec.Template, rec.Data = r.buf[nameAt:nameEnd], r.buf[dataAt:]
+	return nil
+}
+
+// sized reads a length and as many bytes, and returns where these begin.
+func (r *Reader) sized(what string, max uint32) (int, error) {
+	if err := r.take(4, what); err != nil {
+		return 0, err
+	}
+	n := r.format.Order.uint32(r.buf[len(r.buf)-4:])
+	if n > max {
+		return 0, r.fail("%s of %d bytes, at most %d: a damaged record, another byte order than %s, or digests of another size than %s (%d bytes)", what, n, max, r.format.Order, r.format.Bank, r.size)
+	}
+	at := len(r.buf)
+	return at, r.take(int(n), what)
+}
+
+// legacyData reads a digest and a file name with its length.
+func (r *Reader) legacyData() error {
+	if err := r.take(legacyDigest, "file digest"); err != nil {
+		return err
+	}
+	_, err := r.sized("file name", legacyName)
+	return err
+}
+
+// take appends n bytes of the list to buf.
+func (r *Reader) take(n int, what string) error {
+	for n > 0 {
+		if r.start == len(r.in) {
+			if err := r.fill(); err != nil {
+				if r.ioError != nil {
+					return err
+				}
+				return r.ended(what)
+			}
+		}
+		step := min(n, len(r.in)-r.start)
+		r.buf = append(r.buf, r.in[r.start:r.start+step]...)
+		r.start += step
+		n -= step
+	}
+	return nil
+}
+
+// ended says that the list ends inside a record; at a record's begin it is the
+// clean end, which record tells by the empty buf.
+func (r *Reader) ended(what string) error {
+	text := fmt.Sprintf("the list ends inside this record, at its %s, after %d of its bytes: it is truncated", what, len(r.buf))
+	return &endError{&SyntaxError{r.rec.Index, r.rec.Offset, text}}
+}
+
+// endError is a SyntaxError that is also an unexpected end.
+type endError struct{ *SyntaxError }
+
+func (e *endError) Unwrap() []error { return []error{e.SyntaxError, io.ErrUnexpectedEOF} }
+
+func (r *Reader) fill() error {
+	r.start, r.in = 0, r.in[:cap(r.in)]
+	n, err := io.ReadAtLeast(r.r, r.in, 1)
+	r.in = r.in[:n]
+	if n > 0 {
+		return nil
+	}
+	if !errors.Is(err, io.EOF) {
+		r.ioError = err
+	}
+	return err
+}

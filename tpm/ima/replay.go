@@ -1,0 +1,172 @@
+package ima
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+)
+
+// A Style says how the kernel extends a bank other than SHA-1
+// (ima_calc_field_array_hash, ima_init_digests).
+type Style byte
+
+// The styles.
+const (
+	// StyleDigest: the bank's own hash of the data; ff throughout for a
+	// violation. Linux 5.8 and later.
+	StyleDigest Style = iota
+	// StylePadded: the SHA-1 digest and zeros, also for a violation: 20 bytes of
+	// ff and zeros. Before 5.8, and for a bank the kernel has no number for.
+	// It is as strong as SHA-1.
+	StylePadded
+	// StylePaddedFF: as StylePadded, but ff throughout for a violation. A hash
+	// that the kernel knows and was built without.
+	StylePaddedFF
+)
+
+// Styles gives banks their style; one that is missing has StyleDigest.
+type Styles map[Bank]Style
+
+// A DigestError is a record whose stored digest is not that of its data. Either
+// was altered, or the list is of another bank than was said.
+type DigestError struct {
+	Record uint64
+	Offset int64
+	Bank   Bank
+	Stored []byte
+	Want   []byte // of the data
+}
+
+func (e *DigestError) Error() string {
+	return fmt.Sprintf("record %d at byte %d: the stored %s digest is %x, that of its data is %x", e.Record, e.Offset, e.Bank, e.Stored, e.Want)
+}
+
+// A Replayer extends registers with records, in several banks at once, as the
+// TPM did.
+type Replayer struct {
+	banks []replayBank
+	known [MaxPCRs]bool // registers of Values
+}
+
+type replayBank struct {
+	bank  Bank
+	size  int
+	style Style
+	value [MaxPCRs][MaxDigest]byte
+	sum   [MaxDigest]byte     // what the last record extended with
+	ext   [2 * MaxDigest]byte // the extend's input
+}
+
+// NewReplayer returns a replayer of the given banks, which must be Available.
+// Registers that base does not name start at zero.
+func NewReplayer(banks []Bank, base Values, styles Styles) (*Replayer, error) {
+	p := &Replayer{}
+	p.known[DefaultPCR] = true
+	for _, b := range banks {
+		if !b.Available() {
+			return nil, fmt.Errorf("replay: bank %s cannot be computed here", b)
+		}
+		if slices.ContainsFunc(p.banks, func(x replayBank) bool { return x.bank == b }) {
+			return nil, fmt.Errorf("replay: bank %s stands twice", b)
+		}
+		p.banks = append(p.banks, replayBank{bank: b, size: b.Size(), style: styles[b]})
+	}
+	for slot, v := range base {
+		b := p.find(slot.Bank)
+		if b == nil || slot.PCR < 0 || slot.PCR >= MaxPCRs || len(v) != slot.Bank.Size() {
+			return nil, fmt.Errorf("replay: base %s with %d bytes is no register of the replayed banks", slot, len(v))
+		}
+		copy(b.value[slot.PCR][:], v)
+		p.known[slot.PCR] = true
+	}
+	return p, nil
+}
+
+func (p *Replayer) find(b Bank) *replayBank {
+	for i := range p.banks {
+		if p.banks[i].bank == b {
+			return &p.banks[i]
+		}
+	}
+	return nil
+}
+
+// Extend takes the next record. It gives a *DigestError, and changes nothing,
+// if the stored digest is not that of the data: the digest of the list's bank
+// is not part of what the other banks bind. A record whose register is not
+// Attestable changes nothing.
+func (p *Replayer) Extend(rec *Record) error {
+	violation, input := rec.Violation(), rec.hashInput()
+	checked := violation
+	for i := range p.banks {
+		b := &p.banks[i]
+		rec.appendSum(b.sum[:0], b.bank, b.style, violation, input)
+		if b.bank == rec.bank && !checked {
+			if err := rec.check(b.sum[:b.size]); err != nil {
+				return err
+			}
+			checked = true
+		}
+	}
+	if !checked {
+		// The list's bank is not replayed.
+		if !rec.bank.Available() {
+			return fmt.Errorf("record %d at byte %d: its %s digest cannot be computed here, so it cannot be checked", rec.Index, rec.Offset, rec.bank)
+		}
+		if err := rec.check(rec.Sum(rec.bank, StyleDigest)); err != nil {
+			return err
+		}
+	}
+	if !Attestable(rec.PCR) {
+		return nil
+	}
+	p.known[rec.PCR] = true
+	for i := range p.banks {
+		b := &p.banks[i]
+		value := b.value[rec.PCR][:b.size]
+		copy(b.ext[:], value)
+		copy(b.ext[b.size:], b.sum[:b.size])
+		b.bank.appendSum(value[:0], b.ext[:2*b.size])
+	}
+	return nil
+}
+
+// check compares the stored digest. A list of a bank that the kernel pads
+// stores the padded digest.
+func (r *Record) check(want []byte) error {
+	if bytes.Equal(r.Digest, want) {
+		return nil
+	}
+	if r.bank != SHA1 {
+		if padded := r.Sum(r.bank, StylePadded); bytes.Equal(r.Digest, padded) {
+			return nil
+		}
+		want = r.Sum(r.bank, StyleDigest)
+	}
+	return &DigestError{r.Index, r.Offset, r.bank, bytes.Clone(r.Digest), bytes.Clone(want)}
+}
+
+// Value returns a register's value, nil for a bank that is not replayed. It is
+// good until the next Extend.
+func (p *Replayer) Value(s Slot) []byte {
+	b := p.find(s.Bank)
+	if b == nil || s.PCR < 0 || s.PCR >= MaxPCRs {
+		return nil
+	}
+	return b.value[s.PCR][:b.size]
+}
+
+// Values returns the values of PCR 10, of every register in the base, and of
+// every register that a record extended.
+func (p *Replayer) Values() Values {
+	v := make(Values)
+	for i := range p.banks {
+		b := &p.banks[i]
+		for pcr, known := range p.known {
+			if known {
+				v[Slot{b.bank, pcr}] = bytes.Clone(b.value[pcr][:b.size])
+			}
+		}
+	}
+	return v
+}
