@@ -472,7 +472,7 @@ func TestEvmctl(t *testing.T) {
 			t.Fatal(err)
 		}
 		if out, err := exec.Command("evmctl", append(args, file)...).CombinedOutput(); err == nil {
-			t.Logf("%s: evmctl takes an altered value as well:\n%s", name, out)
+			t.Errorf("%s: evmctl takes an altered value as well:\n%s", name, out)
 		}
 	}
 }
