@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha512"
 	"encoding/binary"
 	"errors"
 	"strings"
@@ -16,10 +17,38 @@ const (
 	ekAttributes uint32 = attrFixedTPM | attrFixedParent | attrSensitiveDataOrigin | attrAdminWithPolicy | attrRestricted | attrDecrypt
 )
 
+// TestDigestOfAnotherHash: a TPM digests the registers with the hash of the
+// scheme, so a quote by a SHA-384 key with a digest of 32 bytes is no TPM's,
+// whoever signed it.
+func TestDigestOfAnotherHash(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pub, err := key.PublicKey.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ak := mustAK(t, be(nil, algECC, algSHA384, akAttributes, []byte{}, algNull, algECDSA, algSHA384, curveP384, algNull, pub[1:49], pub[49:]))
+	for _, size := range []int{32, 47, 48, 64} {
+		q := *mustQuote(t, recordedQuotes(t)[0].attest)
+		q.PCRDigest = make([]byte, size)
+		attest := encode(&q)
+		digest := sha512.Sum384(attest)
+		r, s, err := ecdsa.Sign(rand.Reader, key, digest[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = ak.Verify(attest, be(nil, algECDSA, algSHA384, r.Bytes(), s.Bytes()))
+		if size == 48 && err != nil || size != 48 && !errors.Is(err, ErrMalformed) {
+			t.Errorf("pcrDigest of %d bytes: %v", size, err)
+		}
+	}
+}
+
 // modulus is an odd number of the given bits; no test needs its factors.
 func modulus(bits int) []byte {
-	n := bytes.Repeat([]byte{0xa5}, bits/8)
-	return n
+	return bytes.Repeat([]byte{0xa5}, bits/8)
 }
 
 func softRSA(scheme, bits int, exponent uint32) []byte {
@@ -36,6 +65,15 @@ func softEK(t testing.TB) []byte {
 	return be(nil, algECC, algSHA384, ekAttributes, make([]byte, 48), algAES, 256, algCFB, algNull, curveP384, algNull, x, y)
 }
 
+// shortPoint is one whose x begins with a zero, left out.
+func shortPoint(c elliptic.Curve) (x, y []byte) {
+	for {
+		if x, y := point(c); x[0] == 0 {
+			return x[1:], y
+		}
+	}
+}
+
 func point(c elliptic.Curve) (x, y []byte) {
 	k, err := ecdsa.GenerateKey(c, rand.Reader)
 	if err != nil {
@@ -49,7 +87,9 @@ func point(c elliptic.Curve) (x, y []byte) {
 }
 
 func TestAKKinds(t *testing.T) {
+	x, y := shortPoint(elliptic.P256())
 	for name, area := range map[string][]byte{
+		"an old TPM's":         be(nil, algECC, algSHA256, akAttributes, []byte{}, algNull, algECDSA, algSHA256, curveP256, algNull, x, y),
 		"P-256":                softECC(algSHA256, algSHA256, curveP256, elliptic.P256()),
 		"P-384":                softECC(algSHA384, algSHA384, curveP384, elliptic.P384()),
 		"P-384 with SHA-512":   softECC(algSHA512, algSHA512, curveP384, elliptic.P384()),
