@@ -55,6 +55,7 @@ type Checkpoint struct {
 	Raw          []byte // the whole note
 	LogKey       string // vkey that signed it
 	Cosignatures []Cosignature
+	Unknown      int // signature lines by keys that the policy does not name
 }
 
 // A Cosignature is a valid one by a witness of the policy.
@@ -110,7 +111,18 @@ func (p *Policy) Verify(raw []byte) (*Checkpoint, error) {
 	if !p.satisfied(have) {
 		return nil, &QuorumError{p.describe(), names}
 	}
+	for _, l := range lines {
+		if !p.knows(l) {
+			c.Unknown++
+		}
+	}
 	return c, nil
+}
+
+// knows reports whether a line is by a key that Verify looked for.
+func (p *Policy) knows(l noteLine) bool {
+	is := func(k PolicyKey) bool { return k.key.name == l.name && k.key.id == l.id }
+	return slices.ContainsFunc(p.logs, is) || slices.ContainsFunc(p.witnesses, is)
 }
 
 // check returns the key's signature, nil where there is no line by it. Every

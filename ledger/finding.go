@@ -108,6 +108,7 @@ const (
 	CheckpointUnknown   Code = "checkpoint-unknown-log"
 	CosignatureInvalid  Code = "cosignature-invalid"
 	QuorumNotMet        Code = "quorum-not-met"
+	SignatureUnknown    Code = "signature-unknown"
 	LogSplit            Code = "log-split"
 	IndexOrder          Code = "index-order"
 
@@ -177,6 +178,7 @@ var codeTable = []codeDescription{
 	{CheckpointUnknown, Contradicted, "a checkpoint is of a log that the policy does not name"},
 	{CosignatureInvalid, Contradicted, "a line by a witness of the policy does not verify"},
 	{QuorumNotMet, Undecided, "fewer witnesses than the policy demands have cosigned the checkpoint"},
+	{SignatureUnknown, Noted, "a checkpoint has signature lines by keys that the policy does not name; nothing vouches for those lines"},
 	{LogSplit, Contradicted, "the log signed two histories"},
 	{IndexOrder, Contradicted, "the log has a host's entries in another order than the host's chain"},
 

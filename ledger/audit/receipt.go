@@ -29,10 +29,11 @@ func CheckReceipt(trust *ledger.Trust, subject string, leaf ledger.Hash, proof [
 		return nil, []ledger.Finding{finding(checkpointCode(err), subject, leaf, err)}
 	}
 	r := &Receipt{p.Index, checkpoint, trust.Policy.NotAfter(checkpoint)}
+	findings := unknownLines(subject, leaf, checkpoint)
 	if r.NotAfter == 0 {
-		return r, []ledger.Finding{finding(ledger.TimeUnbounded, subject, leaf, errors.New("the policy demands no witness"))}
+		findings = append(findings, finding(ledger.TimeUnbounded, subject, leaf, errors.New("the policy demands no witness")))
 	}
-	return r, nil
+	return r, findings
 }
 
 // checkAnchor verifies the checkpoint that a segment is anchored to and returns
@@ -54,7 +55,15 @@ func checkAnchor(trust *ledger.Trust, subject string, leaf ledger.Hash, seg *led
 	case c.Size != seg.Anchor.Size || c.Root != seg.Anchor.Root:
 		return mismatch("the checkpoint has size %d and root %x, the segment states %d and %x", c.Size, c.Root, seg.Anchor.Size, seg.Anchor.Root)
 	}
-	return c, trust.Policy.NotBefore(c), nil
+	return c, trust.Policy.NotBefore(c), unknownLines(subject+", anchor", leaf, c)
+}
+
+// unknownLines says what was passed over, as c2sp.org/signed-note demands.
+func unknownLines(subject string, leaf ledger.Hash, c *ledger.Checkpoint) []ledger.Finding {
+	if c.Unknown == 0 {
+		return nil
+	}
+	return []ledger.Finding{finding(ledger.SignatureUnknown, subject, leaf, fmt.Errorf("%d signature lines on the checkpoint are by keys that the policy does not name", c.Unknown))}
 }
 
 func finding(code ledger.Code, subject string, leaf ledger.Hash, err error) ledger.Finding {
