@@ -1,0 +1,80 @@
+package client
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/imaledger/imaledger/ledger"
+)
+
+// Checkpoint returns the log's newest checkpoint, as it was signed. It verifies
+// nothing.
+func (c *Client) Checkpoint(ctx context.Context) ([]byte, error) {
+	_, b, err := c.small(ctx, http.MethodGet, "/checkpoint", nil, 0, http.StatusOK)
+	if err == nil && len(b) > ledger.MaxCheckpoint {
+		return nil, fmt.Errorf("ledger: checkpoint of %d bytes, at most %d", len(b), ledger.MaxCheckpoint)
+	}
+	return b, err
+}
+
+// HostHead returns the newest entry of a host's chain, as the ledger states it.
+// The error of an unknown host is a *Problem with status 404.
+func (c *Client) HostHead(ctx context.Context, host string) (*HostHead, error) {
+	if !ledger.ValidHost(host) {
+		return nil, fmt.Errorf("host name %.64q: want a-z, 0-9, dot, dash and underscore", host)
+	}
+	_, b, err := c.small(ctx, http.MethodGet, "/host/"+host+"/head", nil, 0, http.StatusOK)
+	if err != nil {
+		return nil, err
+	}
+	h := &HostHead{}
+	if err := json.Unmarshal(b, h); err != nil || h.Host != host {
+		return nil, fmt.Errorf("ledger: head of %s: the answer is about another host, or none: %.64q", host, b)
+	}
+	return h, nil
+}
+
+// HasAddendum reports whether the ledger has an addendum, and its size.
+func (c *Client) HasAddendum(ctx context.Context, digest ledger.Hash) (size int64, found bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	req, err := c.request(ctx, http.MethodHead, "/"+ledger.AddendumPath(digest), nil)
+	if err != nil {
+		return 0, false, err
+	}
+	resp, err := c.do(req, http.StatusOK, http.StatusNotFound)
+	if err != nil {
+		return 0, false, err
+	}
+	resp.Body.Close()
+	return resp.ContentLength, resp.StatusCode == http.StatusOK, nil
+}
+
+// Addendum writes an addendum of at most max bytes to w. The error is nil only
+// if what was written has the digest.
+func (c *Client) Addendum(ctx context.Context, digest ledger.Hash, max int64, w io.Writer) error {
+	req, err := c.request(ctx, http.MethodGet, "/"+ledger.AddendumPath(digest), nil)
+	if err != nil {
+		return err
+	}
+	resp, err := c.do(req, http.StatusOK)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	h := sha256.New()
+	n, err := io.Copy(io.MultiWriter(w, h), io.LimitReader(resp.Body, max+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("addendum %x: %w", digest[:6], err)
+	case n > max:
+		return fmt.Errorf("addendum %x: more than %d bytes", digest[:6], max)
+	case ledger.Hash(h.Sum(nil)) != digest:
+		return fmt.Errorf("addendum %x: the ledger gave bytes with SHA-256 %x", digest[:6], h.Sum(nil))
+	}
+	return nil
+}

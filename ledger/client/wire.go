@@ -1,0 +1,72 @@
+package client
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/imaledger/imaledger/ledger"
+)
+
+// ProblemType is the media type of a Problem.
+const ProblemType = "application/problem+json"
+
+// A Problem is how a ledger says no: RFC 9457, with the findings of the checks
+// that an entry failed.
+type Problem struct {
+	Title    string           `json:"title"`
+	Status   int              `json:"status"` // of HTTP
+	Detail   string           `json:"detail,omitempty"`
+	Findings []ledger.Finding `json:"findings,omitempty"`
+}
+
+func (p *Problem) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "ledger: %d %s", p.Status, p.Title)
+	if p.Detail != "" {
+		fmt.Fprintf(&b, ": %s", p.Detail)
+	}
+	for _, f := range p.Findings {
+		fmt.Fprintf(&b, "; %s", f)
+	}
+	return b.String()
+}
+
+// Accepted is what a ledger knows of an entry that is durable: its place, and
+// whether enough witnesses have seen a tree with it.
+type Accepted struct {
+	Leaf  string `json:"leaf"`            // leaf hash, hex
+	Index uint64 `json:"index"`           // in the log; never changes
+	Entry []byte `json:"entry,omitempty"` // of an enrolment, which the ledger wrote
+	Proof string `json:"proof,omitempty"` // c2sp.org/tlog-proof; empty until it is witnessed
+}
+
+// HostHead names the newest entry of a host's chain.
+type HostHead struct {
+	Host     string `json:"host"`
+	Leaf     string `json:"leaf"` // leaf hash, hex
+	Sequence uint64 `json:"sequence"`
+	Index    uint64 `json:"index"` // in the log
+}
+
+// EnrolRequest asks to enrol an AK for a host. For grade software, which a
+// ledger takes only for demonstrations, there is no EK.
+type EnrolRequest struct {
+	Host           string   `json:"host"`
+	EKPublic       []byte   `json:"ek_public,omitempty"`       // TPMT_PUBLIC
+	EKCertificates [][]byte `json:"ek_certificates,omitempty"` // DER, the EK's first
+	AKPublic       []byte   `json:"ak_public"`                 // TPMT_PUBLIC
+}
+
+// A Challenge is what only the TPM that holds both the EK and the AK can answer,
+// with TPM2_ActivateCredential.
+type Challenge struct {
+	Session    string `json:"session"`
+	Credential []byte `json:"credential"` // TPM2B_ID_OBJECT
+	Secret     []byte `json:"secret"`     // TPM2B_ENCRYPTED_SECRET
+}
+
+// An Activation is the answer. A session takes one, right or wrong.
+type Activation struct {
+	Session   string `json:"session"`
+	Activated []byte `json:"activated"` // what TPM2_ActivateCredential gave back
+}
