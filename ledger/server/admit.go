@@ -1,0 +1,185 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/transparency-dev/tessera"
+
+	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/audit"
+)
+
+// A refusal says that the evidence does not bear an entry out, and why.
+type refusal struct {
+	Findings []ledger.Finding
+	Detail   string
+	Conflict bool // the host's chain has another entry in this place
+}
+
+func (r *refusal) Error() string {
+	text := "refused"
+	if r.Detail != "" {
+		text += ": " + r.Detail
+	}
+	for _, f := range r.Findings {
+		text += "; " + f.String()
+	}
+	return text
+}
+
+// admit puts an entry into the log, if the audit does not contradict it, and
+// returns its index. The same entry again has the same index.
+//
+// The order is what durability rests on:
+//
+//  1. The addenda are durable: Put returned before the submitter could know.
+//  2. The entry is judged under the lock of its chain.
+//  3. The entry is durable in the log: append returned.
+//  4. The chains know it, and the lock is dropped.
+//  5. Only then can a proof be asked for.
+//
+// A crash before 3 leaves addenda that no entry names. A crash after 3 leaves an
+// entry that rebuild finds, so that 4 happens at the next start and the submitter,
+// who was told nothing, gets the same index when it asks again. An entry never
+// names an addendum that is not there, and no index is told that a crash undoes.
+func (s *Server) admit(raw []byte) (leaf ledger.Hash, index uint64, err error) {
+	if err := s.begin(); err != nil {
+		return leaf, 0, err
+	}
+	defer s.end()
+	entry, err := ledger.ParseEntry(raw)
+	if err != nil {
+		return leaf, 0, &refusal{Findings: []ledger.Finding{{Code: ledger.EntryMalformed, Subject: "entry", Text: err.Error()}}}
+	}
+	leaf = ledger.LeafHash(raw)
+	h, unlock := s.chains.lock(entry)
+	defer unlock()
+	index, err = s.admitLocked(h, leaf, raw, entry)
+	return leaf, index, err
+}
+
+func (s *Server) admitLocked(h *chain, leaf ledger.Hash, raw []byte, entry ledger.Entry) (uint64, error) {
+	if index, found := s.chains.find(leaf); found {
+		return index, nil
+	}
+	j, err := s.judge(h, leaf, raw, entry)
+	if err != nil {
+		return 0, err
+	}
+	index, err := s.log.append(raw)
+	if errors.Is(err, tessera.ErrPushback) {
+		return 0, errBusy // it was not taken
+	}
+	if err != nil {
+		// The log may have the entry or not. To take a second one on the same
+		// base now could fork the host's chain; reading the log again decides.
+		s.fail(fmt.Errorf("append to the log: %w", err))
+		return 0, s.failure
+	}
+	s.chains.commit(j, leaf, entry, index)
+	return index, nil
+}
+
+// mustHave are undecided findings that admission does not let pass: what is
+// missing could have been sent.
+var mustHave = []ledger.Code{ledger.PayloadMissing, ledger.AnchorMissing, ledger.EnrolmentEvidenceMissing, ledger.EntryMissing}
+
+// judge runs the auditor's checks, and those that only the log can make. The
+// entry is locked.
+func (s *Server) judge(h *chain, leaf ledger.Hash, raw []byte, entry ledger.Entry) (*audit.Judgement, error) {
+	if entry.LogOrigin() != s.Origin() {
+		return nil, s.refuse(entry, &refusal{Findings: []ledger.Finding{{
+			Code: ledger.EntryWrongLog, Subject: "entry", Text: fmt.Sprintf("made for log %s, this is %s", entry.LogOrigin(), s.Origin()),
+		}}})
+	}
+	for _, digest := range entry.Addenda() {
+		if _, found, err := s.addenda.Size(digest); err != nil {
+			return nil, err
+		} else if !found {
+			return nil, s.refuse(entry, missing(entry, digest))
+		}
+	}
+	j := s.chains.judge(h, leaf, entry, s.addenda)
+	if j.Err != nil {
+		// Not wrapped: that a stored file has decayed is not the request's fault.
+		return nil, fmt.Errorf("judge leaf %x: %v", leaf[:6], j.Err)
+	}
+	findings := j.Findings
+	if seg, ok := entry.(*ledger.Segment); ok && j.Segment != nil {
+		more, err := s.judgeAnchor(leaf, seg)
+		if err != nil {
+			return nil, err
+		}
+		findings = append(findings, more...)
+	}
+	if ledger.Worst(findings) != ledger.Contradicted && !slices.ContainsFunc(findings, func(f ledger.Finding) bool { return slices.Contains(mustHave, f.Code) }) {
+		return j, nil
+	}
+	r := &refusal{Findings: findings}
+	if authentic(entry, j) && slices.ContainsFunc(findings, func(f ledger.Finding) bool { return f.Code == ledger.ChainFork }) {
+		if err := s.keepConflict(leaf, raw, entry.(ledger.HostEntry), r); err != nil {
+			return nil, err
+		}
+	}
+	return nil, s.refuse(entry, r)
+}
+
+// missing is the refusal of an entry whose addendum was not uploaded.
+func missing(entry ledger.Entry, digest ledger.Hash) *refusal {
+	f := ledger.Finding{Code: ledger.EntryMissing, Subject: entry.Format(), Text: "an addendum that it names is not stored"}
+	switch e := entry.(type) {
+	case *ledger.Segment:
+		f.Code = ledger.PayloadMissing
+		if digest == e.Anchor.Note {
+			f.Code = ledger.AnchorMissing
+		}
+	case *ledger.Enrolment:
+		f.Code = ledger.EnrolmentEvidenceMissing
+	}
+	return &refusal{Findings: []ledger.Finding{f}, Detail: "upload " + ledger.AddendumPath(digest) + " first"}
+}
+
+// authentic reports whether an entry is its host's, or its registrars', whatever
+// else is wrong with it.
+func authentic(entry ledger.Entry, j *audit.Judgement) bool {
+	if _, ok := entry.(*ledger.Segment); ok {
+		return j.Segment != nil // the quote was believed
+	}
+	_, ok := entry.(*ledger.Enrolment)
+	return ok && !slices.ContainsFunc(j.Findings, func(f ledger.Finding) bool {
+		return f.Code == ledger.EnrolmentUnsigned || f.Code == ledger.AKAttributes
+	})
+}
+
+// refuse logs a refusal and returns it.
+func (s *Server) refuse(entry ledger.Entry, r *refusal) error {
+	subject := entry.Format()
+	if e, ok := entry.(ledger.HostEntry); ok {
+		host, sequence, _ := e.Link()
+		subject = fmt.Sprintf("%s #%d", host, sequence)
+	}
+	var codes []ledger.Code
+	for _, f := range r.Findings {
+		codes = append(codes, f.Code)
+	}
+	s.config.Logger.Info("refused", "entry", subject, "findings", codes)
+	return r
+}
+
+// proof returns an entry's proof, or nil if the context ends before the witnesses
+// have seen the entry.
+func (s *Server) proof(ctx context.Context, leaf ledger.Hash, index uint64) ([]byte, error) {
+	cp := s.log.newest.wait(ctx, index)
+	if cp == nil {
+		return nil, nil
+	}
+	p, err := s.log.prove(context.WithoutCancel(ctx), leaf, index, cp)
+	var broken *integrityError
+	if errors.As(err, &broken) {
+		s.fail(err)
+	}
+	return p, err
+}

@@ -1,0 +1,87 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/imaledger/imaledger/ledger"
+)
+
+// judgeAnchor checks that the checkpoint a segment is anchored to is one of this
+// log: signed, cosigned by a quorum, and of a tree that the log still is. An
+// auditor with one bundle can check the first two only.
+func (s *Server) judgeAnchor(leaf ledger.Hash, seg *ledger.Segment) ([]ledger.Finding, error) {
+	found := func(code ledger.Code, format string, args ...any) ([]ledger.Finding, error) {
+		return []ledger.Finding{{
+			Code: code, Subject: fmt.Sprintf("%s #%d, anchor", seg.Host, seg.Sequence),
+			Text: fmt.Sprintf(format, args...), Entry: fmt.Sprintf("%x", leaf),
+		}}, nil
+	}
+	raw, err := s.readSmall(seg.Anchor.Note, ledger.MaxCheckpoint)
+	if errors.Is(err, errTooLong) {
+		return found(ledger.CheckpointMalformed, "more than %d bytes", ledger.MaxCheckpoint)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if sha256.Sum256(raw) != seg.Anchor.Note {
+		return nil, fmt.Errorf("anchor %x: stored bytes are others", seg.Anchor.Note[:6])
+	}
+	c, err := s.config.Trust.Policy.Verify(raw)
+	if err != nil {
+		return found(checkpointCode(err), "%v", err)
+	}
+	if c.Origin != seg.Log || c.Size != seg.Anchor.Size || c.Root != seg.Anchor.Root {
+		return found(ledger.AnchorMismatch, "the checkpoint is of %s, size %d, root %x; the segment states %s, %d, %x",
+			c.Origin, c.Size, c.Root, seg.Log, seg.Anchor.Size, seg.Anchor.Root)
+	}
+	root, known, err := s.log.root(context.Background(), c.Size)
+	switch {
+	case err != nil:
+		return nil, err
+	case !known:
+		return found(ledger.LogSplit, "the checkpoint is signed, of size %d, and this log has no such tree", c.Size)
+	case root != c.Root:
+		return found(ledger.LogSplit, "the checkpoint is signed, of size %d and root %x; this log's root at that size is %x", c.Size, c.Root, root)
+	}
+	return nil, nil
+}
+
+var errTooLong = errors.New("longer than allowed")
+
+// readSmall reads a stored addendum of at most max bytes.
+func (s *Server) readSmall(digest ledger.Hash, max int64) ([]byte, error) {
+	r, found, err := s.addenda.Open(digest)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, fmt.Errorf("addendum %x has gone", digest[:6])
+	}
+	defer r.Close()
+	b, err := io.ReadAll(io.LimitReader(r, max+1))
+	if err == nil && int64(len(b)) > max {
+		return nil, errTooLong
+	}
+	return b, err
+}
+
+// checkpointCode names what is wrong with a checkpoint.
+func checkpointCode(err error) ledger.Code {
+	var quorum *ledger.QuorumError
+	switch {
+	case errors.Is(err, ledger.ErrLogUnknown):
+		return ledger.CheckpointUnknown
+	case errors.Is(err, ledger.ErrLogSignature):
+		return ledger.CheckpointSignature
+	case errors.Is(err, ledger.ErrCosignature):
+		return ledger.CosignatureInvalid
+	case errors.As(err, &quorum):
+		return ledger.QuorumNotMet
+	default:
+		return ledger.CheckpointMalformed
+	}
+}

@@ -1,0 +1,76 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/imaledger/imaledger/ledger"
+)
+
+// maxConflicts bounds what is kept of one host's forks. A few prove that it
+// forked; a host that is owned could make them all day.
+const maxConflicts = 16
+
+// keepConflict keeps a refused entry of a host whose chain has another one in its
+// place, and that one beside it: evidence/conflicts/HOST/SEQUENCE/LEAF. Two
+// entries on one base that one TPM signed say that the host was cloned, rolled
+// back, or lies. Files are durable before the refusal is told.
+func (s *Server) keepConflict(leaf ledger.Hash, raw []byte, e ledger.HostEntry, r *refusal) error {
+	host, sequence, _ := e.Link()
+	r.Conflict = true
+	index, found := s.chains.at(host, sequence)
+	if !found {
+		return fmt.Errorf("conflict at %s #%d: the chain has no such entry", host, sequence)
+	}
+	ctx := context.Background()
+	size, err := s.log.reader.IntegratedSize(ctx)
+	if err != nil {
+		return err
+	}
+	standing, err := s.log.entry(ctx, index, size)
+	if err != nil {
+		return fmt.Errorf("conflict at %s #%d: %w", host, sequence, err)
+	}
+	r.Detail = fmt.Sprintf("the host's chain has another entry at #%d: leaf %x, index %d", sequence, ledger.LeafHash(standing), index)
+	// ValidHost lets neither a separator nor ".." into a host name.
+	dir := filepath.Join(s.config.Dir, "evidence", "conflicts", host)
+	kept, err := fs.Glob(os.DirFS(dir), "*/*")
+	if err != nil {
+		return err
+	}
+	if len(kept) >= 2*maxConflicts {
+		return nil
+	}
+	dir = filepath.Join(dir, strconv.FormatUint(sequence, 10))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return errors.Join(writeOnce(dir, ledger.LeafHash(standing), standing), writeOnce(dir, leaf, raw))
+}
+
+// writeOnce writes a file named by its leaf hash, unless it is there.
+func writeOnce(dir string, leaf ledger.Hash, raw []byte) error {
+	name := filepath.Join(dir, fmt.Sprintf("%x", leaf))
+	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	temp, err := os.CreateTemp(dir, ".new-")
+	if err != nil {
+		return err
+	}
+	_, err = temp.Write(raw)
+	err = errors.Join(err, temp.Sync(), temp.Close())
+	if err == nil {
+		err = os.Rename(temp.Name(), name)
+	}
+	if err != nil {
+		os.Remove(temp.Name())
+		return fmt.Errorf("keep evidence %x: %w", leaf[:6], err)
+	}
+	return nil
+}

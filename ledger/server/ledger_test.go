@@ -1,0 +1,265 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/client"
+	"github.com/imaledger/imaledger/witness"
+)
+
+const testOrigin = "ledger.example/test"
+
+// A testLedger is a ledger on loopback HTTP with three witnesses, of whose
+// cosignatures it needs two.
+type testLedger struct {
+	*client.Client
+	server    *Server
+	config    Config
+	vkey      string
+	policy    []byte
+	witnesses []*testWitness
+	http      *httptest.Server
+}
+
+// signer makes a key and returns its verifier key too.
+func signer(t testing.TB, name string) (note.Signer, string) {
+	t.Helper()
+	skey, vkey, err := note.GenerateKey(rand.Reader, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := note.NewSigner(skey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, vkey
+}
+
+// A testWitness is a real witness that can be away.
+type testWitness struct {
+	*witness.Witness
+	url  string
+	away atomic.Bool
+}
+
+func (w *testWitness) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	if w.away.Load() {
+		http.Error(rw, "away", http.StatusBadGateway)
+		return
+	}
+	w.Witness.ServeHTTP(rw, r)
+}
+
+func newWitness(t testing.TB, name, logKey string) (vkey string, tw *testWitness) {
+	t.Helper()
+	key, err := witness.GenerateKey(rand.Reader, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := witness.ParseLog(logKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := witness.New(witness.Config{Key: key, Logs: []witness.Log{l}, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tw = &testWitness{Witness: w}
+	server := httptest.NewServer(tw)
+	tw.url = server.URL
+	t.Cleanup(func() { server.Close(); w.Close() })
+	return key.VKey(), tw
+}
+
+// newConfig makes the keys, witnesses and trust folder of a ledger.
+func newConfig(t testing.TB, grades ...ledger.Grade) *testLedger {
+	t.Helper()
+	l := &testLedger{}
+	logSigner, vkey := signer(t, testOrigin)
+	registrar, registrarKey := signer(t, "registrar.example")
+	policy := fmt.Sprintf("log %s\n", vkey)
+	for i := range 3 {
+		key, w := newWitness(t, fmt.Sprintf("witness%d.example", i), vkey)
+		policy += fmt.Sprintf("witness w%d %s %s\n", i, key, w.url)
+		l.witnesses = append(l.witnesses, w)
+	}
+	policy += "group two 2 w0 w1 w2\nquorum two\n"
+	rules := ledger.TrustRulesFormat + "\nregistrar " + registrarKey + "\nregistrars 1\n"
+	software := false
+	for _, g := range grades {
+		rules += "grade " + string(g)
+		if g == ledger.GradeSoftware {
+			rules += " because it is a test"
+			software = true
+		}
+		rules += "\n"
+	}
+	trust, err := ledger.ParseTrust([]byte(policy), []byte(rules))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.vkey, l.policy = vkey, []byte(policy)
+	l.config = Config{
+		Dir: t.TempDir(), Signer: logSigner, Trust: trust, Registrars: []note.Signer{registrar}, AllowSoftware: software, PublicPayloads: true,
+		CheckpointInterval: 100 * time.Millisecond, BatchMaxAge: 5 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(testWriter{t}, nil)),
+	}
+	return l
+}
+
+// testWriter writes to a test's log, until it ends.
+type testWriter struct{ t testing.TB }
+
+func (w testWriter) Write(b []byte) (int, error) {
+	if w.t.Context().Err() == nil {
+		w.t.Log(strings.TrimSuffix(string(b), "\n"))
+	}
+	return len(b), nil
+}
+
+// start opens the ledger and serves it.
+func (l *testLedger) start(t testing.TB) *testLedger {
+	t.Helper()
+	s, err := New(t.Context(), l.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.server = s
+	l.http = httptest.NewServer(s)
+	l.Client = &client.Client{Base: l.http.URL}
+	t.Cleanup(l.kill)
+	return l
+}
+
+// kill ends the ledger as a crash would: nothing is waited for, nothing written.
+func (l *testLedger) kill() {
+	if l.server == nil {
+		return
+	}
+	l.http.CloseClientConnections()
+	l.http.Close()
+	l.server.log.close()
+	l.server.active.Wait()
+	l.server.lock.Close()
+	l.server = nil
+}
+
+// restart ends the ledger as a crash would and starts it again.
+func (l *testLedger) restart(t testing.TB) {
+	t.Helper()
+	l.kill()
+	// Tessera's workers are not waited for by a crash of the same process.
+	time.Sleep(50 * time.Millisecond)
+	l.start(t)
+}
+
+func startLedger(t testing.TB, grades ...ledger.Grade) *testLedger {
+	t.Helper()
+	return newConfig(t, grades...).start(t)
+}
+
+// enrolHost enrols a host at grade software.
+func (l *testLedger) enrolHost(t testing.TB, name string) *testHost {
+	t.Helper()
+	h := &testHost{name: name, tpm: newTestTPM(t)}
+	ch, a, err := l.Enrol(t.Context(), client.EnrolRequest{Host: name, AKPublic: h.tpm.ak}, client.MaxWait)
+	if err != nil || ch != nil {
+		t.Fatalf("enrol %s: challenge %v, %v", name, ch, err)
+	}
+	h.leaf = ledger.LeafHash(a.Entry)
+	return h
+}
+
+// anchor returns the newest checkpoint.
+func (l *testLedger) anchor(t testing.TB) *ledger.Checkpoint {
+	t.Helper()
+	raw, err := l.Checkpoint(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := l.config.Trust.Policy.Verify(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// upload stores the addenda of a segment.
+func (l *testLedger) upload(t testing.TB, list ...[]byte) {
+	t.Helper()
+	for _, b := range list {
+		if err := l.PutAddendum(t.Context(), sha256.Sum256(b), int64(len(b)), bytes.NewReader(b)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// submit makes a segment of a host, uploads and submits it.
+func (l *testLedger) submit(t testing.TB, h *testHost, files ...string) (leaf []byte, a *client.Accepted) {
+	t.Helper()
+	anchor := l.anchor(t)
+	leaf, payload := h.segment(t, testOrigin, anchor, files...)
+	l.upload(t, payload, anchor.Raw)
+	a, err := l.SubmitLeaf(t.Context(), leaf, client.MaxWait)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.took(leaf)
+	return leaf, a
+}
+
+// problem wants an error to be a Problem with the status and, unless empty, a
+// finding of the code.
+func problem(t testing.TB, err error, status int, code ledger.Code) *client.Problem {
+	t.Helper()
+	var p *client.Problem
+	if !errors.As(err, &p) || p.Status != status {
+		t.Fatalf("got %v, want status %d", err, status)
+	}
+	for _, f := range p.Findings {
+		if f.Code == code {
+			return p
+		}
+	}
+	if code != "" {
+		t.Fatalf("got %v, want finding %s", p, code)
+	}
+	return p
+}
+
+// do makes a request that the client would not make.
+func (l *testLedger) do(t testing.TB, method, path string, body io.Reader) (*http.Response, []byte) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, l.http.URL+path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Prefer", "wait=0")
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, b
+}

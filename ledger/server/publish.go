@@ -1,0 +1,114 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/imaledger/imaledger/ledger"
+)
+
+// publication follows the checkpoints that the log publishes, each of which has
+// its witness quorum, and wakes those who wait for one.
+//
+// Tessera's own awaiter is not used: one failed read of the checkpoint fails all
+// who wait.
+type publication struct {
+	policy   *ledger.Policy
+	interval time.Duration
+	logger   *slog.Logger
+	fail     func(error)
+
+	mu      sync.Mutex
+	newest  *ledger.Checkpoint // nil before the first
+	changed chan struct{}      // closed when newest changes
+}
+
+func newPublication(policy *ledger.Policy, interval time.Duration, logger *slog.Logger, fail func(error)) *publication {
+	// A poll costs one read of a small file; a fifth of the interval adds little
+	// to the time to a proof.
+	poll := min(max(interval/5, 10*time.Millisecond), 100*time.Millisecond)
+	return &publication{policy: policy, interval: poll, logger: logger, fail: fail, changed: make(chan struct{})}
+}
+
+// checkpoint returns the newest published checkpoint, nil before the first.
+func (p *publication) checkpoint() *ledger.Checkpoint {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.newest
+}
+
+// follow reads the published checkpoint again and again until the context ends.
+func (p *publication) follow(ctx context.Context, read func(context.Context) ([]byte, error)) {
+	tick := time.NewTicker(p.interval)
+	defer tick.Stop()
+	for {
+		raw, err := read(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			p.logger.Error("the published checkpoint cannot be read", "error", err)
+		default:
+			if err := p.update(raw); err != nil {
+				p.fail(err)
+				return
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// update takes a published checkpoint in. One that the policy does not accept,
+// or of a tree that has shrunk, is not this log's.
+func (p *publication) update(raw []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.newest != nil && bytes.Equal(p.newest.Raw, raw) {
+		return nil
+	}
+	c, err := p.policy.Verify(raw)
+	var quorum *ledger.QuorumError
+	if errors.As(err, &quorum) {
+		// The policy has changed since it was cosigned. The log publishes again.
+		return nil
+	}
+	if err != nil {
+		return &integrityError{fmt.Errorf("published checkpoint: %w", err)}
+	}
+	if p.newest != nil && c.Size < p.newest.Size {
+		return &integrityError{fmt.Errorf("published checkpoint has size %d, the one before had %d", c.Size, p.newest.Size)}
+	}
+	p.newest = c
+	close(p.changed)
+	p.changed = make(chan struct{})
+	return nil
+}
+
+// wait returns the newest checkpoint once its tree has the index. It returns nil
+// where the context ends first.
+func (p *publication) wait(ctx context.Context, index uint64) *ledger.Checkpoint {
+	for {
+		p.mu.Lock()
+		newest, changed := p.newest, p.changed
+		p.mu.Unlock()
+		if newest != nil && newest.Size > index {
+			return newest
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

@@ -1,0 +1,244 @@
+// Package server is the ledger: it admits what package audit does not contradict
+// to a Merkle tile log (c2sp.org/tlog-tiles), has the log's checkpoints cosigned
+// by witnesses, gives proofs, and enrols hosts.
+//
+// One directory holds everything, and one process at a time:
+//
+//	log/                  Tessera's tiles, entries and newest checkpoint
+//	addenda/              payloads, anchors, enrolment evidence (c2sp.org/tlog-addenda)
+//	evidence/conflicts/   what was refused because the host's chain went another way
+//	lock                  held by the process
+//
+// The log is the truth. What else the server knows, which leaf has which index
+// and where each host's chain ends, it reads from the log when it starts.
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/internal/payload"
+)
+
+// Defaults, from measurements on one local disk: a batch of 20 ms keeps the
+// disk's fsyncs few, and witnesses can follow five checkpoints a second.
+const (
+	DefaultBatchMaxAge        = 20 * time.Millisecond
+	DefaultCheckpointInterval = 200 * time.Millisecond
+)
+
+// maxSubmissions bounds the entries that are being judged or written at once.
+const maxSubmissions = 1024
+
+// Config is what a ledger is made of. Fields with a default may be left out.
+type Config struct {
+	Dir    string        // made if it does not exist
+	Signer note.Signer   // signs checkpoints; its name is the log's origin
+	Trust  *ledger.Trust // the auditor's view: what it would refuse is not admitted
+
+	// Registrars sign enrolments. Together they must satisfy Trust. With none,
+	// the ledger enrols nobody by itself.
+	Registrars []note.Signer
+	// Pinned lists EKs that the operator vouches for, each with its host. A
+	// host that stands here is enrolled with one of its EKs or not at all.
+	Pinned map[ledger.Name]string
+	// AllowSoftware lets hosts enrol an AK that lives in no TPM. It is for
+	// demonstrations: whoever asks first gets the name.
+	AllowSoftware bool
+
+	// PublicPayloads serves addenda to everyone.
+	PublicPayloads bool
+	MaxPayload     int64 // bytes of an addendum; default ledger.MaxPayload
+
+	BatchMaxAge        time.Duration // how long entries are gathered for one write
+	CheckpointInterval time.Duration // at least 100 ms
+
+	Logger *slog.Logger     // default: none
+	Now    func() time.Time // default: time.Now
+	Rand   io.Reader        // default: crypto/rand
+}
+
+// ErrStopped is what a server answers after Close, or after its storage failed.
+var ErrStopped = errors.New("the ledger has stopped")
+
+// A Server is a ledger. It implements http.Handler.
+type Server struct {
+	config   Config
+	mux      *http.ServeMux
+	lock     io.Closer
+	log      *treeLog
+	addenda  addendaStore
+	chains   *chains
+	sessions *sessions
+	slots    chan struct{} // one for each submission at work
+
+	active sync.WaitGroup // submissions; Add only under stop.RLock
+	stop   sync.RWMutex   // guards closed
+	closed bool
+
+	failOnce sync.Once
+	failure  error
+	failed   chan struct{} // closed after failure is set
+}
+
+// addendaStore keeps addenda: *payload.Store, or a test's that fails on demand.
+type addendaStore interface {
+	Put(digest ledger.Hash, r io.Reader, max int64) (created bool, err error)
+	Open(digest ledger.Hash) (r io.ReadCloser, found bool, err error)
+	Size(digest ledger.Hash) (size int64, found bool, err error)
+}
+
+// New opens the ledger in config.Dir, or starts an empty one, and reads the
+// whole log: what the log states, and not a table beside it, is what the server
+// goes on from. It refuses a log that the audit contradicts. The context is for
+// the opening only.
+func New(ctx context.Context, config Config) (*Server, error) {
+	s := &Server{config: config, slots: make(chan struct{}, maxSubmissions), failed: make(chan struct{})}
+	if err := s.setDefaults(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(s.config.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("ledger: %w", err)
+	}
+	var err error
+	if s.lock, err = lockFile(filepath.Join(s.config.Dir, "lock")); err != nil {
+		return nil, fmt.Errorf("ledger: %w", err)
+	}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.lock.Close())
+	}
+	s.routes()
+	return s, nil
+}
+
+func (s *Server) open(ctx context.Context) error {
+	store, err := payload.Open(filepath.Join(s.config.Dir, "addenda"))
+	if err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
+	s.addenda = store
+	if s.log, err = openLog(ctx, &s.config, s.fail); err != nil {
+		return fmt.Errorf("ledger: open the log: %w", err)
+	}
+	s.chains = newChains(s.config.Trust)
+	if err := s.rebuild(ctx); err != nil {
+		s.log.close()
+		return fmt.Errorf("ledger: read the log: %w", err)
+	}
+	s.log.watch()
+	return nil
+}
+
+func (s *Server) setDefaults() error {
+	s.sessions = newSessions()
+	s.config.BatchMaxAge = or(s.config.BatchMaxAge, DefaultBatchMaxAge)
+	s.config.CheckpointInterval = or(s.config.CheckpointInterval, DefaultCheckpointInterval)
+	s.config.MaxPayload = min(or(s.config.MaxPayload, ledger.MaxPayload), ledger.MaxPayload)
+	if s.config.Logger == nil {
+		s.config.Logger = slog.New(slog.DiscardHandler)
+	}
+	if s.config.Now == nil {
+		s.config.Now = time.Now
+	}
+	if s.config.Rand == nil {
+		s.config.Rand = rand.Reader
+	}
+	switch {
+	case s.config.Dir == "" || s.config.Signer == nil || s.config.Trust == nil:
+		return errors.New("ledger: a directory, a signer and a trust folder are needed")
+	case !ledger.ValidOrigin(s.config.Signer.Name()):
+		return fmt.Errorf("ledger: the signer's name %q is no log origin", s.config.Signer.Name())
+	}
+	return s.checkRegistrars()
+}
+
+func or[T comparable](value, standard T) T {
+	if value == *new(T) {
+		return standard
+	}
+	return value
+}
+
+// Origin returns the log's origin.
+func (s *Server) Origin() string { return s.config.Signer.Name() }
+
+// fail stops the ledger for good: a log whose state is not known takes no
+// further entry. Restarting reads the log, which settles what it holds.
+func (s *Server) fail(err error) {
+	s.failOnce.Do(func() {
+		s.failure = fmt.Errorf("%w: %w", ErrStopped, err)
+		s.config.Logger.Error("the ledger stops", "error", err)
+		close(s.failed)
+	})
+}
+
+// Failed is closed when the ledger has stopped because it cannot go on; Err
+// says why. The process should end and be started again.
+func (s *Server) Failed() <-chan struct{} { return s.failed }
+
+// Err returns why the ledger stopped, nil while it runs.
+func (s *Server) Err() error {
+	select {
+	case <-s.failed:
+		return s.failure
+	default:
+		return nil
+	}
+}
+
+// begin counts a submission as active, unless the ledger stops.
+func (s *Server) begin() error {
+	s.stop.RLock()
+	defer s.stop.RUnlock()
+	if err := s.Err(); err != nil {
+		return err
+	}
+	if s.closed {
+		return ErrStopped
+	}
+	select {
+	case s.slots <- struct{}{}:
+		s.active.Add(1)
+		return nil
+	default:
+		return errBusy
+	}
+}
+
+func (s *Server) end() {
+	<-s.slots
+	s.active.Done()
+}
+
+// Close refuses new entries, lets those at work end, waits until the witnesses
+// have seen them or the context ends, and releases the directory. Entries that
+// the witnesses have not seen are durable all the same.
+func (s *Server) Close(ctx context.Context) error {
+	s.stop.Lock()
+	first := !s.closed
+	s.closed = true
+	s.stop.Unlock()
+	if !first {
+		return nil
+	}
+	s.active.Wait()
+	if s.Err() == nil {
+		if err := s.log.shutdown(ctx); err != nil {
+			s.config.Logger.Warn("stopping before the witnesses have seen every entry; they will after the next start", "error", err)
+		}
+	}
+	s.log.close()
+	return s.lock.Close()
+}
