@@ -1,0 +1,124 @@
+package witness
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+// keyIDSize is how many bytes of key ID precede each signature.
+const keyIDSize = 4
+
+// checkpoint is a note whose text is a checkpoint (c2sp.org/tlog-checkpoint).
+type checkpoint struct {
+	text       string // what is signed: all lines before the empty one, final newline included
+	origin     string
+	size       uint64 // leaves
+	root       hash
+	signatures []signature
+}
+
+// signature is one signature line of a note.
+type signature struct {
+	line      string // with its newline
+	name      string
+	keyID     uint32
+	signature []byte // without the key ID
+}
+
+// parseCheckpoint parses a checkpoint whose characters parseRequest has checked.
+//
+// It takes a note without a signature, which signed-note calls malformed,
+// because the specification of witnesses has a better answer to that: 403.
+func parseCheckpoint(raw string) (*checkpoint, error) {
+	// A checkpoint's lines are not empty, so that the first empty line is also the last.
+	text, signatures, found := strings.Cut(raw, "\n\n")
+	if !found {
+		return nil, errors.New("no empty line before the signatures")
+	}
+	c := &checkpoint{text: text + "\n"}
+	lines := strings.Split(text, "\n")
+	if len(lines) < 3 {
+		return nil, fmt.Errorf("%d lines before the signatures, want origin, size and root", len(lines))
+	}
+	// SPEC: The origin MUST be non-empty [...]. Extension lines, if any, MUST be
+	// SPEC: non-empty. (tlog-checkpoint)
+	for i, line := range lines {
+		if line == "" {
+			return nil, fmt.Errorf("line %d is empty", i+1)
+		}
+	}
+	c.origin = lines[0]
+	var err error
+	if c.size, err = parseSize(lines[1]); err != nil {
+		return nil, fmt.Errorf("line 2: %w", err)
+	}
+	if c.root, err = parseHash(lines[2]); err != nil {
+		return nil, fmt.Errorf("line 3: %w", err)
+	}
+	for n := 1; signatures != ""; n++ {
+		line, rest, found := strings.Cut(signatures, "\n")
+		if !found {
+			return nil, errors.New("no newline at the end")
+		}
+		if n > maxSignatures {
+			return nil, fmt.Errorf("more than %d signatures", maxSignatures)
+		}
+		s, err := parseSignature(line)
+		if err != nil {
+			return nil, fmt.Errorf("signature %d: %w", n, err)
+		}
+		c.signatures = append(c.signatures, s)
+		signatures = rest
+	}
+	return c, nil
+}
+
+func parseSignature(line string) (signature, error) {
+	rest, found := strings.CutPrefix(line, "— ")
+	if !found {
+		return signature{}, errors.New("line does not begin with an em dash and a space")
+	}
+	name, encoded, _ := strings.Cut(rest, " ")
+	if !validName(name) {
+		return signature{}, errors.New("key name is empty or contains a plus or a space")
+	}
+	blob, err := base64.StdEncoding.Strict().DecodeString(encoded)
+	if err != nil || len(blob) <= keyIDSize {
+		return signature{}, errors.New("not the base64 of a key ID and a signature")
+	}
+	return signature{line + "\n", name, binary.BigEndian.Uint32(blob), blob[keyIDSize:]}, nil
+}
+
+// verify gives the signature lines of the checkpoint that the keys made.
+//
+// It does not use note.Open, which looks at the first signature of a key only: a
+// second one that does not verify makes the note malformed too, and passes there.
+func (c *checkpoint) verify(keys []note.Verifier) (lines string, err error) {
+	// SPEC: The witness MUST verify the checkpoint signature against the public
+	// SPEC: key(s) it trusts for the checkpoint origin, and it MUST ignore signatures
+	// SPEC: from unknown keys.
+	seen := make(map[string]bool)
+	for _, s := range c.signatures {
+		for _, key := range keys {
+			if s.name != key.Name() || s.keyID != key.KeyHash() {
+				continue
+			}
+			if !key.Verify([]byte(c.text), s.signature) {
+				return "", fmt.Errorf("the signature of %s+%08x does not verify", s.name, s.keyID)
+			}
+			if !seen[s.line] {
+				seen[s.line] = true
+				lines += s.line
+			}
+		}
+	}
+	if lines == "" {
+		return "", fmt.Errorf("no signature of a key of the log %s", c.origin)
+	}
+	return lines, nil
+}

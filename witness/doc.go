@@ -1,0 +1,22 @@
+// Package witness is a transparency log witness: it remembers the newest
+// checkpoint of each log it is told of, and cosigns a newer one only if the log
+// proves that nothing before it changed. Whoever demands cosignatures of several
+// witnesses therefore sees the same history as everyone else.
+//
+// It speaks https://c2sp.org/tlog-witness and signs with Ed25519 cosignatures,
+// https://c2sp.org/tlog-cosignature. Each MUST of the specification stands as a
+// SPEC comment above the code that enforces it, in the order of its text:
+// request.go (the body), checkpoint.go (the note in it), add.go (the checks and
+// their order), http.go (the answers).
+//
+// A witness is worth what it remembers. Its state directory must not be rolled
+// back, copied to a second witness, or restored from a backup: that is how a
+// witness comes to cosign two histories. The directory holds
+//
+//	key                 the vkey of the witness it belongs to
+//	lock                held by the process that uses it
+//	logs/<origin hash>  the newest cosigned checkpoint of a log
+//
+// where <origin hash> is the SHA-256 of the log's origin in lower-case hex, and
+// the checkpoint is a note with the log's signatures and the witness's own.
+package witness
