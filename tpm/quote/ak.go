@@ -51,7 +51,7 @@ func ParseAK(tpmtPublic []byte) (*AK, error) {
 	}
 	// A restricted key has its scheme in itself (TPM 2.0 Part 2, section
 	// 12.2.3.5), so a signature in another is not the TPM's.
-	if p.scheme == algNull || hashOf(p.hash) == 0 {
+	if hashOf(p.hash) == 0 { // 0 where there is no scheme
 		return nil, fmt.Errorf("AK: scheme is %s with %s, want ECDSA, RSASSA or RSAPSS with SHA-256, SHA-384 or SHA-512: %w",
 			algorithm(p.scheme), algorithm(p.hash), ErrAttributes)
 	}

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"math/big"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -140,6 +141,21 @@ func directoryNames(t *testing.T, tag int, attributes ...asn1.ObjectIdentifier) 
 	return pkix.Extension{Id: oidSubjectAltName, Critical: true, Value: value}
 }
 
+// twice has the one name of an alternative name two times.
+func twice(t *testing.T, e pkix.Extension) pkix.Extension {
+	t.Helper()
+	var names []asn1.RawValue
+	if _, err := asn1.Unmarshal(e.Value, &names); err != nil {
+		t.Fatal(err)
+	}
+	value, err := asn1.Marshal(append(names, names[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Value = value
+	return e
+}
+
 // TestEKProfile: what a vendor may write into an EK's certificate, and what a
 // certificate that is not an EK's has.
 func TestEKProfile(t *testing.T) {
@@ -156,6 +172,7 @@ func TestEKProfile(t *testing.T) {
 		extended   []asn1.ObjectIdentifier
 		server     bool
 		extensions []pkix.Extension
+		ca         bool
 		want       bool
 	}{
 		{name: "bare", want: true},
@@ -165,6 +182,8 @@ func TestEKProfile(t *testing.T) {
 		{name: "a server's", server: true},
 		{name: "a server's and an EK's", server: true, extended: []asn1.ObjectIdentifier{oidTCGKpEKCertificate}, want: true},
 		{name: "another extended usage", extended: []asn1.ObjectIdentifier{{2, 23, 133, 8, 3}}},
+		{name: "a CA's", ca: true},
+		{name: "alternative name of two TPMs", extensions: []pkix.Extension{twice(t, tpm)}},
 		{name: "alternative name without a version", extensions: []pkix.Extension{directoryNames(t, 4, oidTPMManufacturer, oidTPMModel)}},
 		{name: "alternative name of another kind", extensions: []pkix.Extension{directoryNames(t, 5, oidTPMManufacturer, oidTPMModel, oidTPMVersion)}},
 		{name: "alternative name that is no ASN.1", extensions: []pkix.Extension{{Id: oidSubjectAltName, Critical: true, Value: []byte{0x30, 2, 0xa4, 0}}}},
@@ -174,6 +193,7 @@ func TestEKProfile(t *testing.T) {
 			SerialNumber: big.NewInt(2), NotBefore: made, NotAfter: made.AddDate(10, 0, 0),
 			KeyUsage: row.usage, UnknownExtKeyUsage: row.extended, ExtraExtensions: row.extensions,
 		}
+		template.IsCA, template.BasicConstraintsValid = row.ca, row.ca
 		if row.server {
 			template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 		}
@@ -207,7 +227,7 @@ func TestChainLimits(t *testing.T) {
 	if err := VerifyEKChain(ek, append(chain, ca.cert.Raw), ca.roots, made); !errors.Is(err, ErrChain) {
 		t.Errorf("%d certificates: %v", len(chain)+1, err)
 	}
-	if err := VerifyEKChain(ek, [][]byte{c.Raw, make([]byte, MaxCertificate+1)}, ca.roots, made); !errors.Is(err, ErrChain) {
+	if err := VerifyEKChain(ek, [][]byte{c.Raw, make([]byte, MaxCertificate+1)}, ca.roots, made); !errors.Is(err, ErrChain) || !strings.Contains(err.Error(), "at most 16384") {
 		t.Errorf("a certificate over the limit: %v", err)
 	}
 }

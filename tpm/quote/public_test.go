@@ -160,6 +160,7 @@ func TestPublicRefused(t *testing.T) {
 		{"exponent 3", softRSA(algRSASSA, 2048, 3), ErrAttributes, "exponent"},
 		{"even modulus", rsa(algRSASSA, algSHA256, 2048, uint32(0), even), ErrMalformed, "modulus"},
 		{"modulus of 2047 bits", rsa(algRSASSA, algSHA256, 2048, uint32(0), short), ErrMalformed, "modulus"},
+		{"modulus with a zero before it", rsa(algRSASSA, algSHA256, 2048, uint32(0), append([]byte{0}, modulus(2048)...)), ErrMalformed, "modulus"},
 		{"modulus of 3072 bits called 2048", rsa(algRSASSA, algSHA256, 2048, uint32(0), modulus(3072)), ErrMalformed, "modulus"},
 		{"modulus called 64 kB", append(rsa(algRSASSA, algSHA256, 2048, uint32(0)), 0xff, 0xff), ErrMalformed, "modulus"},
 		{"too long", make([]byte, MaxPublic+1), ErrMalformed, "1025 bytes"},

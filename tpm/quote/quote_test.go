@@ -249,6 +249,9 @@ func TestSignatureRefused(t *testing.T) {
 		{"r longer than any curve's", ecdsaOf(algSHA256, make([]byte, 49), s.S), ErrMalformed},
 		{"HMAC", []byte{0, 5, 0, 0x0b}, ErrMalformed},
 		{"no signature", []byte{0, 0x10}, ErrMalformed},
+		{"ECDAA", be(nil, 0x1a, algSHA256, s.R, s.S), ErrMalformed},
+		{"SM2", be(nil, 0x1b), ErrMalformed},
+		{"algorithm 0", be(nil, 0), ErrMalformed},
 	} {
 		if _, err := ak.Verify(r.attest, row.sig); !errors.Is(err, row.want) {
 			t.Errorf("%s: %v, want %v", row.name, err, row.want)
