@@ -1,0 +1,175 @@
+// Imaledger-witness cosigns the checkpoints of the logs it is given, for
+// whoever wants to know that everyone is shown the same log
+// (https://c2sp.org/tlog-witness).
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/witness"
+)
+
+const name = "imaledger-witness"
+
+const usage = `Usage: imaledger-witness --key FILE --state DIR (--log VKEY | --logs FILE)... [--listen ADDR]
+
+Cosigns checkpoints of the given logs that are consistent with what it cosigned
+before: POST /add-checkpoint, as https://c2sp.org/tlog-witness says. GET /healthz
+answers "ok". It prints its verifier key and the URL that it listens on.
+
+The state directory is the witness's memory. Never roll it back, never restore
+it from a backup and never use its key with another: the witness would cosign
+two histories. If the state is lost, take a new key.
+
+Example:
+  imaledger keygen --kind witness --name witness.example/w1 --out witness.key
+  imaledger-witness --key witness.key --state /var/lib/imaledger-witness \
+      --log log.example+1a2b3c4d+AQ... --listen 127.0.0.1:8081
+
+Flags:
+`
+
+// Limits of the server and of the files it reads.
+const (
+	readTimeout  = 15 * time.Second // a request is at most 256 KiB
+	writeTimeout = 30 * time.Second // counted from the end of the header: reading, one fsync, answering
+	maxKeyFile   = 4 << 10
+	maxLogsFile  = 4 << 20
+	ownerOnly    = 0o077 // permissions of others that a private key must not have
+)
+
+func main() { cli.Main(name, run) }
+
+func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) error {
+	fs := flag.NewFlagSet(name, flag.ContinueOnError)
+	listen := fs.String("listen", "127.0.0.1:8081", "serve HTTP on this `address`; port 0 takes a free one")
+	keyFile := fs.String("key", "", "`file` of the witness's private key (imaledger keygen --kind witness)")
+	dir := fs.String("state", "", "state `directory`, made if it does not exist")
+	var logs []witness.Log
+	fs.Func("log", "verifier key of a log to cosign for, `vkey`; may be repeated", func(vkey string) error {
+		l, err := witness.ParseLog(vkey)
+		logs = append(logs, l)
+		return err
+	})
+	fs.Func("logs", "`file` of such keys, one a line; # begins a comment line; may be repeated", func(file string) error {
+		more, err := readLogs(file)
+		logs = append(logs, more...)
+		return err
+	})
+	logger := cli.LogFlags(fs)
+	fs.Usage = func() {
+		io.WriteString(fs.Output(), usage)
+		fs.PrintDefaults()
+	}
+	if err := cli.ParseFlags(fs, args, stdout); err != nil {
+		return err
+	}
+	switch {
+	case *keyFile == "":
+		return cli.WithHint(cli.Usagef("no --key"), "imaledger keygen --kind witness --name NAME --out FILE makes one")
+	case *dir == "":
+		return cli.WithHint(cli.Usagef("no --state"), "name a directory that is kept as carefully as the key, and never rolled back")
+	case len(logs) == 0:
+		return cli.WithHint(cli.Usagef("no log"), "--log takes the vkey that the log prints, --logs a file of them")
+	}
+	key, err := readKey(*keyFile)
+	if err != nil {
+		return err
+	}
+	log := logger(stderr)
+	w, err := witness.New(witness.Config{Key: key, Logs: logs, Dir: *dir, Logger: log})
+	if err != nil {
+		return cli.Usagef("%w", err)
+	}
+	// After the server has ended: no request is under way when the directory is given up.
+	return errors.Join(serve(ctx, w, key, *listen, stdout, log), w.Close())
+}
+
+func serve(ctx context.Context, w *witness.Witness, key *witness.Key, listen string, stdout io.Writer, log *slog.Logger) error {
+	listener, err := net.Listen("tcp", listen)
+	if err != nil {
+		return cli.WithHint(cli.Usagef("%w", err), "--listen takes HOST:PORT; is another program using it?")
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", w)
+	mux.HandleFunc("GET /healthz", func(response http.ResponseWriter, _ *http.Request) {
+		io.WriteString(response, "ok\n")
+	})
+	// Two lines that a script can read, in a fixed order.
+	fmt.Fprintf(stdout, "%s\nhttp://%s/\n", key.VKey(), listener.Addr())
+	return cli.Serve(ctx, cli.NewServer(mux, readTimeout, writeTimeout, log), listener)
+}
+
+func readKey(file string) (*witness.Key, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, cli.Usagef("read the key: %w", err)
+	}
+	if mode := info.Mode().Perm(); mode&ownerOnly != 0 {
+		return nil, cli.WithHint(cli.Usagef("key file %s can be read by others (mode %04o)", file, mode), "chmod 600 %s", file)
+	}
+	text, err := readFile(file, maxKeyFile)
+	if err != nil {
+		return nil, cli.Usagef("read the key: %w", err)
+	}
+	key, err := witness.ParseKey(text)
+	if err != nil {
+		return nil, cli.Usagef("%s: %w", file, err)
+	}
+	return key, nil
+}
+
+// readLogs reads a file of verifier keys. Empty lines, and lines that begin with
+// #, are left out.
+func readLogs(file string) ([]witness.Log, error) {
+	text, err := readFile(file, maxLogsFile)
+	if err != nil {
+		return nil, err
+	}
+	var logs []witness.Log
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		l, err := witness.ParseLog(line)
+		if err != nil {
+			return nil, fmt.Errorf("%s line %d: %w", file, n, err)
+		}
+		logs = append(logs, l)
+	}
+	if len(logs) == 0 {
+		return nil, fmt.Errorf("%s: no key in it", file)
+	}
+	return logs, nil
+}
+
+// readFile reads a text file of at most limit bytes.
+func readFile(name string, limit int64) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return "", err
+	}
+	if int64(len(text)) > limit {
+		return "", fmt.Errorf("%s: larger than %d bytes", name, limit)
+	}
+	return string(text), nil
+}
