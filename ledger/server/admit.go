@@ -107,19 +107,21 @@ func (s *Server) judge(h *chain, leaf ledger.Hash, raw []byte, entry ledger.Entr
 		// Not wrapped: that a stored file has decayed is not the request's fault.
 		return nil, fmt.Errorf("judge leaf %x: %v", leaf[:6], j.Err)
 	}
-	findings := j.Findings
+	findings, passed := j.Findings, ledger.Worst(j.Findings) != ledger.Contradicted && !has(j.Findings, mustHave...)
 	if seg, ok := entry.(*ledger.Segment); ok && j.Segment != nil {
 		more, err := s.judgeAnchor(leaf, seg)
 		if err != nil {
 			return nil, err
 		}
-		findings = append(findings, more...)
+		// Also what is undecided of an anchor, such as a quorum not met: an
+		// agent has a better one, and without one nothing dates the quote.
+		findings, passed = append(findings, more...), passed && len(more) == 0
 	}
-	if ledger.Worst(findings) != ledger.Contradicted && !slices.ContainsFunc(findings, func(f ledger.Finding) bool { return slices.Contains(mustHave, f.Code) }) {
+	if passed {
 		return j, nil
 	}
 	r := &refusal{Findings: findings}
-	if authentic(entry, j) && slices.ContainsFunc(findings, func(f ledger.Finding) bool { return f.Code == ledger.ChainFork }) {
+	if has(findings, ledger.ChainFork) && !has(findings, unauthentic...) {
 		if err := s.keepConflict(leaf, raw, entry.(ledger.HostEntry), r); err != nil {
 			return nil, err
 		}
@@ -142,16 +144,16 @@ func missing(entry ledger.Entry, digest ledger.Hash) *refusal {
 	return &refusal{Findings: []ledger.Finding{f}, Detail: "upload " + ledger.AddendumPath(digest) + " first"}
 }
 
-// authentic reports whether an entry is its host's, or its registrars', whatever
-// else is wrong with it.
-func authentic(entry ledger.Entry, j *audit.Judgement) bool {
-	if _, ok := entry.(*ledger.Segment); ok {
-		return j.Segment != nil // the quote was believed
-	}
-	_, ok := entry.(*ledger.Enrolment)
-	return ok && !slices.ContainsFunc(j.Findings, func(f ledger.Finding) bool {
-		return f.Code == ledger.EnrolmentUnsigned || f.Code == ledger.AKAttributes
-	})
+// unauthentic are findings that say that an entry is not its host's, or not its
+// registrars'. A segment without any of them has a head that its host's TPM has
+// signed, whatever else is wrong.
+var unauthentic = []ledger.Code{
+	ledger.AKNotEnrolled, ledger.AKAttributes, ledger.QuoteMalformed, ledger.QuoteSignature, ledger.QuoteNonce, ledger.QuoteSigner,
+	ledger.EnrolmentUnsigned,
+}
+
+func has(findings []ledger.Finding, codes ...ledger.Code) bool {
+	return slices.ContainsFunc(findings, func(f ledger.Finding) bool { return slices.Contains(codes, f.Code) })
 }
 
 // refuse logs a refusal and returns it.

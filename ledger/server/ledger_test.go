@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	fnote "github.com/transparency-dev/formats/note"
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/imaledger/imaledger/ledger"
@@ -54,8 +56,9 @@ func signer(t testing.TB, name string) (note.Signer, string) {
 // A testWitness is a real witness that can be away.
 type testWitness struct {
 	*witness.Witness
-	url  string
-	away atomic.Bool
+	url    string
+	signer note.Signer // with the witness's key, for what the witness would refuse
+	away   atomic.Bool
 }
 
 func (w *testWitness) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
@@ -80,7 +83,11 @@ func newWitness(t testing.TB, name, logKey string) (vkey string, tw *testWitness
 	if err != nil {
 		t.Fatal(err)
 	}
-	tw = &testWitness{Witness: w}
+	cosigner, err := fnote.NewSignerForCosignatureV1(key.Secret())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tw = &testWitness{Witness: w, signer: cosigner}
 	server := httptest.NewServer(tw)
 	tw.url = server.URL
 	t.Cleanup(func() { server.Close(); w.Close() })
@@ -262,4 +269,20 @@ func (l *testLedger) do(t testing.TB, method, path string, body io.Reader) (*htt
 		t.Fatal(err)
 	}
 	return resp, b
+}
+
+// signedCheckpoint makes a checkpoint that the log's key and a number of
+// witnesses sign, whatever they have seen before.
+func signedCheckpoint(t testing.TB, l *testLedger, size uint64, root ledger.Hash, witnesses int) []byte {
+	t.Helper()
+	text := fmt.Sprintf("%s\n%d\n%s\n", testOrigin, size, base64.StdEncoding.EncodeToString(root[:]))
+	signers := []note.Signer{l.config.Signer}
+	for _, w := range l.witnesses[:witnesses] {
+		signers = append(signers, w.signer)
+	}
+	raw, err := note.Sign(&note.Note{Text: text}, signers...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
 }

@@ -26,6 +26,10 @@ import (
 
 func TestMain(m *testing.M) {
 	RouteLogs(nil)
+	if spec := os.Getenv(childEnv); spec != "" {
+		fmt.Fprintln(os.Stderr, child(spec))
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 
