@@ -94,7 +94,8 @@ func parseSignature(line string) (signature, error) {
 	return signature{line + "\n", name, binary.BigEndian.Uint32(blob), blob[keyIDSize:]}, nil
 }
 
-// verify gives the signature lines of the checkpoint that the keys made.
+// verify gives the signature lines of the checkpoint that the keys made, one for
+// each key.
 //
 // It does not use note.Open, which looks at the first signature of a key only: a
 // second one that does not verify makes the note malformed too, and passes there.
@@ -102,17 +103,18 @@ func (c *checkpoint) verify(keys []note.Verifier) (lines string, err error) {
 	// SPEC: The witness MUST verify the checkpoint signature against the public
 	// SPEC: key(s) it trusts for the checkpoint origin, and it MUST ignore signatures
 	// SPEC: from unknown keys.
-	seen := make(map[string]bool)
+	seen := make([]bool, len(keys))
 	for _, s := range c.signatures {
-		for _, key := range keys {
+		for i, key := range keys {
 			if s.name != key.Name() || s.keyID != key.KeyHash() {
 				continue
 			}
 			if !key.Verify([]byte(c.text), s.signature) {
 				return "", fmt.Errorf("the signature of %s+%08x does not verify", s.name, s.keyID)
 			}
-			if !seen[s.line] {
-				seen[s.line] = true
+			// One of each: what is kept must parse again, however many the log sends.
+			if !seen[i] {
+				seen[i] = true
 				lines += s.line
 			}
 		}

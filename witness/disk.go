@@ -16,7 +16,7 @@ type disk interface {
 type osDisk struct{}
 
 func (osDisk) writeSync(name, content string) error {
-	// A new file each time: one that failed to sync before may hide it the second time.
+	// A new file each time: a file whose sync failed once may report success the second time, without being on disk.
 	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}

@@ -165,7 +165,8 @@ func cosignedMessage(timestamp uint64, text string) []byte {
 
 // SPEC: Key names MUST be non-empty and MUST NOT contain any Unicode spaces or
 // SPEC: plus (U+002B) characters. (signed-note)
+// Nor may they contain what no note may contain.
 func validName(name string) bool {
 	return name != "" && utf8.ValidString(name) &&
-		!strings.ContainsFunc(name, func(r rune) bool { return r == '+' || unicode.IsSpace(r) || unicode.IsControl(r) })
+		!strings.ContainsFunc(name, func(r rune) bool { return r == '+' || r < 0x20 || unicode.IsSpace(r) })
 }

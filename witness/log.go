@@ -17,6 +17,10 @@ const (
 	algMLDSA44 = 0x06
 )
 
+// maxKeys bounds the keys of one log. A change of key needs two; the checkpoint
+// that is kept, with a signature of each and ours, must have fewer than maxSignatures.
+const maxKeys = 16
+
 // Log is a log that the witness cosigns for.
 type Log struct {
 	Origin string          // first line of its checkpoints, which identifies it
@@ -84,6 +88,9 @@ func mergeLogs(logs []Log) (map[string]*logState, error) {
 			}
 			seen[id] = true
 			state.keys = append(state.keys, key)
+		}
+		if len(state.keys) > maxKeys {
+			return nil, fmt.Errorf("log %s: more than %d keys", l.Origin, maxKeys)
 		}
 	}
 	return states, nil

@@ -220,6 +220,26 @@ func TestTwoKeysOfOneLog(t *testing.T) {
 	want(t, w, 200, next.body(t, 9, 9))
 }
 
+// A log cannot lock itself out with more signatures than a checkpoint may have.
+func TestAsManySignaturesAsCanBe(t *testing.T) {
+	log := newTestLog(t, testOrigin)
+	w := start(t, testConfig(t, log))
+	body := log.body(t, 0, 7)
+	want(t, w, 200, body+strings.Repeat(lastLine(body), maxSignatures-1))
+	want(t, w, 200, log.body(t, 7, 12))
+}
+
+func TestTooManyKeysOfOneLog(t *testing.T) {
+	var logs []*testLog
+	for range maxKeys {
+		logs = append(logs, newTestLog(t, testOrigin))
+	}
+	start(t, testConfig(t, logs...))
+	if _, err := New(testConfig(t, append(logs, newTestLog(t, testOrigin))...)); err == nil {
+		t.Errorf("%d keys accepted", maxKeys+1)
+	}
+}
+
 func TestParseLog(t *testing.T) {
 	_, ed25519, err := note.GenerateKey(rand.Reader, testOrigin)
 	if err != nil {
