@@ -1,6 +1,9 @@
 package ledger
 
-import "crypto/sha256"
+import (
+	"crypto/sha256"
+	"fmt"
+)
 
 // A Hash is a SHA-256.
 type Hash = [32]byte
@@ -11,4 +14,14 @@ func LeafHash(entry []byte) Hash {
 	d.Write([]byte{0})
 	d.Write(entry)
 	return Hash(d.Sum(nil))
+}
+
+// ParseHash reads a hash in the form that names files and stands in URLs: 64
+// hex digits, lower case.
+func ParseHash(s string) (Hash, error) {
+	b, ok := canonicalHex(s)
+	if !ok || len(b) != len(Hash{}) {
+		return Hash{}, fmt.Errorf("%.80q is no SHA-256: want 64 lower-case hex digits", s)
+	}
+	return Hash(b), nil
 }

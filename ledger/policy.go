@@ -18,25 +18,28 @@ const (
 type Policy struct {
 	logs      []PolicyKey
 	witnesses []PolicyKey
-	nodes     []policyNode // witnesses and groups by definition; members stand before
-	quorum    int          // index of a node, -1 for none
+	keys      map[noteKey]PolicyKey // both, by what a signature line has of a key
+	nodes     []policyNode          // witnesses and groups by definition; members stand before
+	quorum    int                   // index of a node, -1 for none
 }
 
 // A PolicyKey is a log or a witness of a policy.
 type PolicyKey struct {
-	Name string // of the key: a log's origin, a witness's key name
-	VKey string
-	URL  string // may be empty
+	Label string // a witness's name in the policy, which groups use; empty for a log
+	Name  string // of the key: a log's origin, a witness's key name
+	VKey  string
+	URL   string // may be empty
 
-	key verifier
+	key  verifier
+	node int // of a witness, -1 for a log
 }
 
 // A policyNode is a witness, or a group of nodes.
 type policyNode struct {
 	name    string
-	witness int   // index of the witness, -1 for a group
-	members []int // nodes of a group
-	k       int   // how many of them
+	members []int // nodes of a group, none for a witness
+	k       int   // how many of them; 1 for a witness
+	parent  int   // the one group that has it as a member, -1 for none
 }
 
 // Logs returns the policy's logs.
@@ -45,44 +48,70 @@ func (p *Policy) Logs() []PolicyKey { return slices.Clone(p.logs) }
 // Witnesses returns the policy's witnesses.
 func (p *Policy) Witnesses() []PolicyKey { return slices.Clone(p.witnesses) }
 
-// satisfied reports whether the witnesses for which have is true meet the
-// quorum. Each node is a member once at most, so no witness counts twice.
-func (p *Policy) satisfied(have []bool) bool {
+// QuorumSize returns the fewest witnesses that meet the quorum, 0 for none.
+func (p *Policy) QuorumSize() int {
 	if p.quorum < 0 {
-		return true
+		return 0
 	}
-	ok := make([]bool, p.quorum+1)
+	size := make([]int, p.quorum+1)
 	for i, n := range p.nodes[:p.quorum+1] {
-		if n.witness >= 0 {
-			ok[i] = have[n.witness]
+		size[i] = 1
+		if len(n.members) == 0 {
 			continue
 		}
-		count := 0
+		var members []int
 		for _, m := range n.members {
-			if ok[m] {
-				count++
-			}
+			members = append(members, size[m])
 		}
-		ok[i] = count >= n.k
+		slices.Sort(members)
+		size[i] = 0
+		for _, m := range members[:n.k] {
+			size[i] += m
+		}
 	}
-	return ok[p.quorum]
+	return size[p.quorum]
+}
+
+// A policyTally counts witnesses. A node is a member of one group at most, so
+// that no witness counts twice, and all adds together take no more steps than
+// there are nodes and adds.
+type policyTally struct {
+	*Policy
+	count []int // by node: how many of its members have witnessed
+	met   bool  // whether the quorum is
+}
+
+func (p *Policy) tally() *policyTally {
+	return &policyTally{p, make([]int, len(p.nodes)), p.quorum < 0}
+}
+
+// add counts the witness at a node. Adding it again changes nothing.
+func (t *policyTally) add(node int) {
+	for i := node; i >= 0; i = t.nodes[i].parent {
+		t.count[i]++
+		if t.count[i] != t.nodes[i].k {
+			return // not yet, or it has counted upwards before
+		}
+		t.met = t.met || i == t.quorum
+	}
 }
 
 // NotBefore returns the latest time t, in Unix seconds, such that the
 // checkpoint's cosignatures of time t or later meet the quorum by themselves:
-// what embeds the cosignatures is not older. It is 0 where no witness is
-// demanded.
+// what embeds the cosignatures is not older. It is 0 where there is no such
+// time: no witness is demanded, or too few state a time.
 //
-// Who holds fewer keys than a quorum cannot raise it over an honest witness's
-// time: every set that meets the quorum has an honest cosignature in it.
+// Who holds fewer keys than a quorum cannot raise it over every honest time:
+// each set that meets the quorum has an honest cosignature in it. Nor can he
+// take it below what the honest ones give, where they meet the quorum alone.
 func (p *Policy) NotBefore(c *Checkpoint) uint64 {
 	return p.bound(c, func(a, b Cosignature) int { return cmp.Compare(b.Time, a.Time) })
 }
 
 // NotAfter returns the earliest time t, in Unix seconds, such that the
 // checkpoint's cosignatures of time t or earlier meet the quorum by themselves:
-// what the checkpoint includes is not newer. It is 0 where no witness is
-// demanded.
+// what the checkpoint includes is not newer. It is 0 where NotBefore is. What
+// is said there of attackers holds here the other way round.
 func (p *Policy) NotAfter(c *Checkpoint) uint64 {
 	return p.bound(c, func(a, b Cosignature) int { return cmp.Compare(a.Time, b.Time) })
 }
@@ -92,11 +121,18 @@ func (p *Policy) bound(c *Checkpoint, order func(a, b Cosignature) int) uint64 {
 	if p.quorum < 0 {
 		return 0
 	}
-	sorted := slices.SortedStableFunc(slices.Values(c.Cosignatures), order)
-	have := make([]bool, len(p.witnesses))
-	for _, s := range sorted {
-		have[s.witness] = true
-		if p.satisfied(have) {
+	// SPEC: [timestamps] MAY be zero if the cosigner doesn't make any statement
+	// as to the tree being the largest observed at time of signing.
+	timed := slices.DeleteFunc(slices.Clone(c.Cosignatures), func(s Cosignature) bool { return s.Time == 0 })
+	slices.SortFunc(timed, order)
+	t := p.tally()
+	for _, s := range timed {
+		// The checkpoint may come from another policy's Verify.
+		k, known := p.keys[s.key]
+		if !known || k.VKey != s.VKey || k.node < 0 {
+			continue
+		}
+		if t.add(k.node); t.met {
 			return s.Time
 		}
 	}
@@ -113,7 +149,7 @@ func (p *Policy) describe() string {
 
 func (p *Policy) describeNode(i int) string {
 	n := p.nodes[i]
-	if n.witness >= 0 {
+	if len(n.members) == 0 {
 		return n.name
 	}
 	var members []string

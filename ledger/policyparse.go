@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -10,7 +9,11 @@ import (
 // ParsePolicy reads a policy, strictly: what could be satisfied by less than it
 // says is refused. Errors name the line.
 func ParsePolicy(b []byte) (*Policy, error) {
-	p := &policyParser{Policy: &Policy{quorum: -1}, nodes: make(map[string]int), keys: make(map[string]string)}
+	p := &policyParser{
+		Policy: &Policy{keys: make(map[noteKey]PolicyKey), quorum: -1},
+		named:  make(map[string]int),
+		public: make(map[string]string),
+	}
 	if err := p.file(b); err != nil {
 		return nil, &FormatError{Format: "policy", Line: p.line, What: err.Error()}
 	}
@@ -20,9 +23,8 @@ func ParsePolicy(b []byte) (*Policy, error) {
 type policyParser struct {
 	*Policy
 	line      int
-	nodes     map[string]int    // by name
-	keys      map[string]string // by public key: which line has it
-	member    []bool            // by node: whether a group has it
+	named     map[string]int    // nodes by name
+	public    map[string]string // names of keys by raw public key
 	hasQuorum bool
 }
 
@@ -76,14 +78,16 @@ func (p *policyParser) log(f []string) error {
 	if len(f) < 1 || len(f) > 2 {
 		return fmt.Errorf("want log <vkey> [<url>]")
 	}
+	if len(p.logs) == maxPolicyKeys {
+		return fmt.Errorf("more than %d logs", maxPolicyKeys)
+	}
 	k, err := p.key(f, logTypes)
 	if err != nil {
 		return fmt.Errorf("log: %w", err)
 	}
-	if len(p.logs) == maxPolicyKeys {
-		return fmt.Errorf("more than %d logs", maxPolicyKeys)
-	}
+	k.node = -1
 	p.logs = append(p.logs, k)
+	p.keys[k.key.noteKey] = k
 	return nil
 }
 
@@ -91,32 +95,40 @@ func (p *policyParser) witness(f []string) error {
 	if len(f) < 2 || len(f) > 3 {
 		return fmt.Errorf("want witness <name> <vkey> [<url>]")
 	}
+	if len(p.witnesses) == maxPolicyKeys {
+		return fmt.Errorf("more than %d witnesses", maxPolicyKeys)
+	}
 	k, err := p.key(f[1:], witnessTypes)
 	if err != nil {
 		return fmt.Errorf("witness %s: %w", f[0], err)
 	}
-	if len(p.witnesses) == maxPolicyKeys {
-		return fmt.Errorf("more than %d witnesses", maxPolicyKeys)
+	k.Label = f[0]
+	if k.node, err = p.define(policyNode{name: f[0], k: 1}); err != nil {
+		return err
 	}
 	p.witnesses = append(p.witnesses, k)
-	return p.define(policyNode{name: f[0], witness: len(p.witnesses) - 1})
+	p.keys[k.key.noteKey] = k
+	return nil
 }
 
 // key reads a vkey and an optional URL.
-func (p *policyParser) key(f []string, types map[byte]bool) (PolicyKey, error) {
-	v, err := parseVKey(f[0])
+func (p *policyParser) key(f []string, types keyTypes) (PolicyKey, error) {
+	v, err := parseVKey(f[0], types)
 	if err != nil {
 		return PolicyKey{}, err
 	}
-	if !types[v.typ] {
-		return PolicyKey{}, fmt.Errorf("key %s has type 0x%02x, which is not one for it", v.name, v.typ)
-	}
 	// SPEC: Two vkeys are considered duplicate if they wrap the same underlying
 	// public key, even if they differ by key name and key id.
-	if other, found := p.keys[v.public]; found {
-		return PolicyKey{}, fmt.Errorf("key %s is the key of %s, which has a line already", v.name, other)
+	//
+	// That a log is its own witness is refused as well: a line by an ML-DSA-44
+	// key could then count as both.
+	if other, found := p.public[v.public]; found {
+		return PolicyKey{}, fmt.Errorf("key %s is the same key as %s of a line before; leave one out", v.name, other)
 	}
-	p.keys[v.public] = v.name
+	if _, found := p.keys[v.noteKey]; found {
+		return PolicyKey{}, fmt.Errorf("key %s has the name and key ID of another key; nobody could tell their signatures apart", v.name)
+	}
+	p.public[v.public] = v.name
 	k := PolicyKey{Name: v.name, VKey: f[0], key: v}
 	if len(f) == 2 {
 		k.URL = f[1]
@@ -125,23 +137,24 @@ func (p *policyParser) key(f []string, types map[byte]bool) (PolicyKey, error) {
 }
 
 func (p *policyParser) group(f []string) error {
+	// SPEC: At least one member must be listed.
 	if len(f) < 3 {
 		return fmt.Errorf("want group <name> all|any|<k> <member>...")
 	}
-	n := policyNode{name: f[0], witness: -1}
+	n := policyNode{name: f[0]}
 	for _, name := range f[2:] {
 		// SPEC: a group definition can only refer to names defined on preceding
 		// lines; each defined name can be listed as a group member at most once.
-		m, found := p.nodes[name]
+		m, found := p.named[name]
 		switch {
 		case name == "none":
 			return fmt.Errorf("group %s: none cannot be a member", n.name)
 		case !found:
-			return fmt.Errorf("group %s: %q is not defined on a line before", n.name, name)
-		case p.member[m]:
-			return fmt.Errorf("group %s: %q is a member already, and would count twice", n.name, name)
+			return fmt.Errorf("group %s: %.64q is not defined on a line before", n.name, name)
+		case p.nodes[m].parent >= 0:
+			return fmt.Errorf("group %s: %.64q is a member of %s already, and would count twice", n.name, name, p.nodes[p.nodes[m].parent].name)
 		}
-		p.member[m] = true
+		p.nodes[m].parent = len(p.nodes) // what define gives the group
 		n.members = append(n.members, m)
 	}
 	switch k, err := strconv.Atoi(f[1]); {
@@ -155,20 +168,26 @@ func (p *policyParser) group(f []string) error {
 	default:
 		n.k = k
 	}
-	return p.define(n)
+	_, err := p.define(n)
+	return err
 }
 
-func (p *policyParser) define(n policyNode) error {
-	if _, found := p.nodes[n.name]; found || n.name == "none" {
-		return fmt.Errorf("the name %q is taken", n.name)
+// define adds a node. Witnesses and groups share a single namespace.
+func (p *policyParser) define(n policyNode) (int, error) {
+	if n.name == "none" {
+		return 0, fmt.Errorf("none cannot be defined; it stands for no quorum")
 	}
-	if len(p.Policy.nodes) == 2*maxPolicyKeys {
-		return fmt.Errorf("more than %d witnesses and groups", 2*maxPolicyKeys)
+	if _, found := p.named[n.name]; found {
+		return 0, fmt.Errorf("the name %.64q is defined on a line before", n.name)
 	}
-	p.nodes[n.name] = len(p.Policy.nodes)
-	p.Policy.nodes = append(p.Policy.nodes, n)
-	p.member = append(p.member, false)
-	return nil
+	// Witnesses have a limit of their own.
+	if len(n.members) > 0 && len(p.nodes)-len(p.witnesses) == maxPolicyKeys {
+		return 0, fmt.Errorf("more than %d groups", maxPolicyKeys)
+	}
+	n.parent = -1
+	p.named[n.name] = len(p.nodes)
+	p.nodes = append(p.nodes, n)
+	return len(p.nodes) - 1, nil
 }
 
 func (p *policyParser) setQuorum(f []string) error {
@@ -176,40 +195,16 @@ func (p *policyParser) setQuorum(f []string) error {
 		return fmt.Errorf("want quorum <name>")
 	}
 	if p.hasQuorum {
-		return fmt.Errorf("a second quorum line")
+		return fmt.Errorf("a second quorum line; leave one out")
 	}
 	p.hasQuorum = true
 	if f[0] == "none" {
 		return nil
 	}
-	n, found := p.nodes[f[0]]
+	n, found := p.named[f[0]]
 	if !found {
-		return fmt.Errorf("quorum %q is not defined on a line before", f[0])
+		return fmt.Errorf("quorum %.64q is not defined on a line before", f[0])
 	}
 	p.quorum = n
 	return nil
-}
-
-// Types of keys, c2sp.org/signed-note.
-const (
-	typeEd25519  = 0x01
-	typeCosigner = 0x04 // Ed25519 cosignature/v1
-	typeMLDSA44  = 0x06 // ML-DSA-44 (sub)tree cosignature, for logs too
-)
-
-var (
-	logTypes     = map[byte]bool{typeEd25519: true, typeMLDSA44: true}
-	witnessTypes = map[byte]bool{typeCosigner: true, typeMLDSA44: true}
-)
-
-// keyTypes has the size of each type's public key in bytes.
-var keyTypes = map[byte]int{typeEd25519: 32, typeCosigner: 32, typeMLDSA44: 1312}
-
-func knownKeyTypes() string {
-	var s []string
-	for t := range keyTypes {
-		s = append(s, fmt.Sprintf("0x%02x", t))
-	}
-	slices.Sort(s)
-	return strings.Join(s, ", ")
 }

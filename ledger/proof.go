@@ -26,54 +26,58 @@ const (
 
 // A Proof shows that a log includes an entry: c2sp.org/tlog-proof.
 type Proof struct {
-	Extra      []byte // opaque, authenticated by nothing; nil for none
+	Extra      []byte // opaque, authenticated by nothing; empty for none
 	Index      uint64 // of the entry
 	Hashes     []Hash // from the leaf's sibling up
 	Checkpoint []byte // signed, verbatim
 }
 
-// ParseProof reads a proof. Errors are ErrProof or ErrCheckpoint.
+// ParseProof reads a proof. What parses re-encodes to the same bytes. Errors are
+// ErrProof or ErrCheckpoint. It keeps b.
 func ParseProof(b []byte) (*Proof, error) {
-	bad := func(what string, args ...any) (*Proof, error) {
-		return nil, fmt.Errorf("%s: %w", fmt.Sprintf(what, args...), ErrProof)
+	line := 1
+	bad := func(format string, args ...any) (*Proof, error) {
+		return nil, fmt.Errorf("line %d: %s: %w", line, fmt.Sprintf(format, args...), ErrProof)
 	}
 	if len(b) > MaxProof {
-		return bad("%d bytes, at most %d", len(b), MaxProof)
+		return nil, fmt.Errorf("%d bytes, at most %d: %w", len(b), MaxProof, ErrProof)
 	}
 	// SPEC: After the inclusion proof lines and an empty line, the checkpoint
-	// is included verbatim.
-	head, checkpoint, ok := bytes.Cut(b, []byte("\n\n"))
-	lines := strings.Split(string(head), "\n")
-	if !ok || lines[0] != ProofFormat {
-		return bad("want %s, an index, hashes, an empty line and a checkpoint", ProofFormat)
+	// issued by the log is included verbatim.
+	text, checkpoint, ok := bytes.Cut(b, []byte("\n\n"))
+	head, rest, _ := strings.Cut(string(text), "\n")
+	if head != ProofFormat {
+		return bad("%.64q, want %s", head, ProofFormat)
+	}
+	if !ok {
+		return nil, fmt.Errorf("no empty line, which stands before the checkpoint: %w", ErrProof)
 	}
 	p := &Proof{Checkpoint: checkpoint}
-	lines = lines[1:]
-	if len(lines) == 0 {
-		return bad("no index line")
-	}
-	if extra, found := strings.CutPrefix(lines[0], "extra "); found {
+	line++
+	if extra, found := strings.CutPrefix(rest, "extra "); found {
+		extra, rest, _ = strings.Cut(extra, "\n")
+		// SPEC: If no extra data is present, this line is omitted.
 		if p.Extra, ok = canonicalBase64(extra, maxProofExtra); !ok || len(p.Extra) == 0 {
 			return bad("extra: want canonical base64 of 1 to %d bytes", maxProofExtra)
 		}
-		lines = lines[1:]
+		line++
 	}
-	return p.parse(lines, bad)
-}
-
-func (p *Proof) parse(lines []string, bad func(string, ...any) (*Proof, error)) (*Proof, error) {
-	if len(lines) == 0 {
-		return bad("no index line")
-	}
-	index, found := strings.CutPrefix(lines[0], "index ")
+	index, rest, more := strings.Cut(rest, "\n")
+	number, found := strings.CutPrefix(index, "index ")
 	var err error
-	if p.Index, err = ParseNumber(index); !found || err != nil {
-		return bad("index: want a canonical decimal, have %.32q", lines[0])
+	if p.Index, err = ParseNumber(number); !found || err != nil {
+		return bad("%.64q, want index and a canonical decimal", index)
 	}
-	for i, line := range lines[1:] {
-		h, ok := canonicalBase64(line, len(Hash{}))
-		if !ok || len(h) != len(Hash{}) || i == maxProofHashes {
-			return bad("hash %d: want canonical base64 of 32 bytes, at most %d of them", i, maxProofHashes)
+	for more {
+		line++
+		var hash string
+		hash, rest, more = strings.Cut(rest, "\n")
+		h, ok := canonicalBase64(hash, len(Hash{}))
+		if !ok || len(h) != len(Hash{}) {
+			return bad("hash: want canonical base64 of 32 bytes")
+		}
+		if len(p.Hashes) == maxProofHashes {
+			return bad("more than %d hashes", maxProofHashes)
 		}
 		p.Hashes = append(p.Hashes, Hash(h))
 	}
@@ -85,32 +89,38 @@ func (p *Proof) parse(lines []string, bad func(string, ...any) (*Proof, error)) 
 
 // Marshal returns the proof's one encoding.
 func (p *Proof) Marshal() []byte {
-	enc := base64.StdEncoding.EncodeToString
+	enc := base64.StdEncoding
 	b := []byte(ProofFormat + "\n")
-	if p.Extra != nil {
-		b = fmt.Appendf(b, "extra %s\n", enc(p.Extra))
+	if len(p.Extra) > 0 {
+		b = append(enc.AppendEncode(append(b, "extra "...), p.Extra), '\n')
 	}
 	b = fmt.Appendf(b, "index %d\n", p.Index)
 	for _, h := range p.Hashes {
-		b = fmt.Appendf(b, "%s\n", enc(h[:]))
+		b = append(enc.AppendEncode(b, h[:]), '\n')
 	}
 	return append(append(b, '\n'), p.Checkpoint...)
 }
 
 // Verify checks the proof of a leaf hash: the checkpoint against the policy,
 // then the path from the leaf to its root. Besides the errors of Policy.Verify
-// it gives ErrInclusion.
+// it gives ErrInclusion. Extra is not looked at: nothing vouches for it.
 func (p *Proof) Verify(policy *Policy, leaf Hash) (*Checkpoint, error) {
 	c, err := policy.Verify(p.Checkpoint)
 	if err != nil {
 		return nil, err
 	}
-	nodes := make([][]byte, len(p.Hashes))
-	for i := range p.Hashes {
-		nodes[i] = p.Hashes[i][:]
-	}
-	if err := proof.VerifyInclusion(rfc6962.DefaultHasher, p.Index, c.Size, leaf[:], nodes, c.Root[:]); err != nil {
-		return nil, fmt.Errorf("index %d in the tree of size %d: %v: %w", p.Index, c.Size, err, ErrInclusion)
+	// VerifyInclusion refuses an index that the tree does not have.
+	if err := proof.VerifyInclusion(rfc6962.DefaultHasher, p.Index, c.Size, leaf[:], proofNodes(p.Hashes), c.Root[:]); err != nil {
+		return nil, fmt.Errorf("index %d in the tree of size %d: %w: %w", p.Index, c.Size, err, ErrInclusion)
 	}
 	return c, nil
+}
+
+// proofNodes gives hashes to package merkle.
+func proofNodes(path []Hash) [][]byte {
+	nodes := make([][]byte, len(path))
+	for i := range path {
+		nodes[i] = path[i][:]
+	}
+	return nodes
 }
