@@ -174,7 +174,7 @@ func (s *Server) refuse(entry ledger.Entry, r *refusal) error {
 // proof returns an entry's proof, or nil if the context ends before the witnesses
 // have seen the entry.
 func (s *Server) proof(ctx context.Context, leaf ledger.Hash, index uint64) ([]byte, error) {
-	cp := s.log.newest.wait(ctx, index)
+	cp := s.log.newest.wait(ctx, index, s.draining)
 	if cp == nil {
 		return nil, nil
 	}

@@ -96,8 +96,8 @@ func (p *publication) update(raw []byte) error {
 }
 
 // wait returns the newest checkpoint once its tree has the index. It returns nil
-// where the context ends first.
-func (p *publication) wait(ctx context.Context, index uint64) *ledger.Checkpoint {
+// where the context ends first, or stop is closed.
+func (p *publication) wait(ctx context.Context, index uint64, stop <-chan struct{}) *ledger.Checkpoint {
 	for {
 		p.mu.Lock()
 		newest, changed := p.newest, p.changed
@@ -108,6 +108,8 @@ func (p *publication) wait(ctx context.Context, index uint64) *ledger.Checkpoint
 		select {
 		case <-changed:
 		case <-ctx.Done():
+			return nil
+		case <-stop:
 			return nil
 		}
 	}

@@ -84,9 +84,11 @@ type Server struct {
 	sessions *sessions
 	slots    chan struct{} // one for each submission at work
 
-	active sync.WaitGroup // submissions; Add only under stop.RLock
-	stop   sync.RWMutex   // guards closed
-	closed bool
+	active    sync.WaitGroup // submissions; Add only under stop.RLock
+	stop      sync.RWMutex   // held to close draining
+	draining  chan struct{}
+	drainOnce sync.Once
+	closeOnce sync.Once
 
 	failOnce sync.Once
 	failure  error
@@ -105,7 +107,7 @@ type addendaStore interface {
 // goes on from. It refuses a log that the audit contradicts. The context is for
 // the opening only.
 func New(ctx context.Context, config Config) (*Server, error) {
-	s := &Server{config: config, slots: make(chan struct{}, maxSubmissions), failed: make(chan struct{})}
+	s := &Server{config: config, slots: make(chan struct{}, maxSubmissions), draining: make(chan struct{}), failed: make(chan struct{})}
 	if err := s.setDefaults(); err != nil {
 		return nil, err
 	}
@@ -174,6 +176,17 @@ func or[T comparable](value, standard T) T {
 // Origin returns the log's origin.
 func (s *Server) Origin() string { return s.config.Signer.Name() }
 
+// VerifierKey returns the log's key as the policy has it.
+func (s *Server) VerifierKey() string {
+	for _, l := range s.config.Trust.Policy.Logs() {
+		v, err := note.NewVerifier(l.VKey)
+		if err == nil && v.Name() == s.Origin() && v.KeyHash() == s.config.Signer.KeyHash() {
+			return l.VKey
+		}
+	}
+	return "" // not reached: New refuses a policy without the key
+}
+
 // fail stops the ledger for good: a log whose state is not known takes no
 // further entry. Restarting reads the log, which settles what it holds.
 func (s *Server) fail(err error) {
@@ -205,8 +218,10 @@ func (s *Server) begin() error {
 	if err := s.Err(); err != nil {
 		return err
 	}
-	if s.closed {
+	select {
+	case <-s.draining:
 		return ErrStopped
+	default:
 	}
 	select {
 	case s.slots <- struct{}{}:
@@ -222,23 +237,30 @@ func (s *Server) end() {
 	s.active.Done()
 }
 
-// Close refuses new entries, lets those at work end, waits until the witnesses
-// have seen them or the context ends, and releases the directory. Entries that
-// the witnesses have not seen are durable all the same.
-func (s *Server) Close(ctx context.Context) error {
-	s.stop.Lock()
-	first := !s.closed
-	s.closed = true
-	s.stop.Unlock()
-	if !first {
-		return nil
-	}
-	s.active.Wait()
-	if s.Err() == nil {
-		if err := s.log.shutdown(ctx); err != nil {
-			s.config.Logger.Warn("stopping before the witnesses have seen every entry; they will after the next start", "error", err)
+// Drain refuses new entries from now on, and lets nobody wait for witnesses any
+// longer: whoever waits is told where to ask for the proof. Reading goes on.
+func (s *Server) Drain() {
+	s.drainOnce.Do(func() {
+		s.stop.Lock()
+		defer s.stop.Unlock()
+		close(s.draining)
+	})
+}
+
+// Close drains, lets the entries at work end, waits until the witnesses have seen
+// them or the context ends, and releases the directory. Entries that the
+// witnesses have not seen are durable all the same.
+func (s *Server) Close(ctx context.Context) (err error) {
+	s.Drain()
+	s.closeOnce.Do(func() {
+		s.active.Wait()
+		if s.Err() == nil {
+			if err := s.log.shutdown(ctx); err != nil {
+				s.config.Logger.Warn("stopping before the witnesses have seen every entry; they will after the next start", "error", err)
+			}
 		}
-	}
-	s.log.close()
-	return s.lock.Close()
+		s.log.close()
+		err = s.lock.Close()
+	})
+	return err
 }

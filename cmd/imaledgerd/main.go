@@ -1,0 +1,174 @@
+// Imaledgerd is a ledger: it checks the segments that hosts submit, commits them
+// to a Merkle tile log whose checkpoints witnesses cosign, and gives proofs
+// (https://c2sp.org/tlog-tiles, https://c2sp.org/tlog-proof).
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/ledger/server"
+)
+
+const name = "imaledgerd"
+
+const usage = `Usage: imaledgerd --dir DIR --key FILE --trust DIR [--registrar FILE]... [--listen ADDR]
+
+Runs a ledger in one directory. It prints the log's verifier key and the URL that
+it listens on.
+
+The trust folder is the one that auditors have: "policy" names this log's key and
+its witnesses, with their URLs; "rules" names the registrars. What an auditor with
+that folder would refuse is not admitted.
+
+Keys are in the note encoding (imaledger keygen), or PEM: PKCS #8, plain or
+encrypted, or encrypted by sigstore's tools. A PEM key has no name, so --origin
+names the log, and a registrar is given as NAME=FILE. The password of encrypted
+keys is taken from --password-file, or from the variable IMALEDGER_KEY_PASSWORD.
+
+Example:
+  imaledger keygen --kind log --name ledger.example/prod --out log.key
+  imaledger keygen --kind registrar --name registrar.example --out registrar.key
+  imaledgerd --dir /var/lib/imaledgerd --key log.key --registrar registrar.key \
+      --trust /etc/imaledger/trust --listen 127.0.0.1:8080
+
+Flags:
+`
+
+// Limits of the server. A transfer that goes on gets more time as it goes; these
+// are for everything else.
+const (
+	readTimeout  = 30 * time.Second
+	writeTimeout = readTimeout + server.MaxWait + 30*time.Second
+	// closeTimeout is how long an orderly end waits for the witnesses.
+	closeTimeout = 20 * time.Second
+)
+
+func main() { cli.Main(name, run) }
+
+// options are the command line.
+type options struct {
+	dir, listen, origin, key, trust   string
+	registrars                        []string
+	pinned, password                  string
+	checkpointInterval, batchAge      time.Duration
+	publicPayloads, allowSoftwareKeys bool
+}
+
+func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) error {
+	var o options
+	fs := flag.NewFlagSet(name, flag.ContinueOnError)
+	logger := o.flags(fs)
+	if err := cli.ParseFlags(fs, args, stdout); err != nil {
+		return err
+	}
+	config, err := o.config()
+	if err != nil {
+		return err
+	}
+	config.Logger = logger(stderr)
+	server.RouteLogs(config.Logger)
+	return o.serve(ctx, config, stdout)
+}
+
+func (o *options) flags(fs *flag.FlagSet) func(io.Writer) *slog.Logger {
+	fs.StringVar(&o.dir, "dir", "", "`directory` of the ledger, made if it does not exist")
+	fs.StringVar(&o.listen, "listen", "127.0.0.1:8080", "serve HTTP on this `address`; port 0 takes a free one")
+	fs.StringVar(&o.key, "key", "", "`file` of the log's private key")
+	fs.StringVar(&o.origin, "origin", "", "the log's `origin`, needed for a PEM key; otherwise the key's name")
+	fs.StringVar(&o.trust, "trust", "", "trust `folder`: policy, rules, roots/")
+	fs.Func("registrar", "`file` of a registrar's private key, NAME=FILE for PEM; may be repeated", func(v string) error {
+		o.registrars = append(o.registrars, v)
+		return nil
+	})
+	fs.StringVar(&o.pinned, "pinned", "", "`file` of EKs that the operator vouches for: lines \"HOST EK-NAME\", the name in hex")
+	fs.StringVar(&o.password, "password-file", "", "`file` with the password of encrypted keys")
+	fs.DurationVar(&o.checkpointInterval, "checkpoint-interval", server.DefaultCheckpointInterval, "`time` between checkpoints, at least 100ms")
+	fs.DurationVar(&o.batchAge, "batch-age", server.DefaultBatchMaxAge, "`time` for which entries are gathered for one write")
+	fs.BoolVar(&o.publicPayloads, "public-payloads", false, "serve measurement records and evidence to everyone")
+	fs.BoolVar(&o.allowSoftwareKeys, "allow-software-keys", false, "enrol hosts without a TPM, for demonstrations; the trust folder must accept grade software")
+	logger := cli.LogFlags(fs)
+	fs.Usage = func() {
+		io.WriteString(fs.Output(), usage)
+		fs.PrintDefaults()
+	}
+	return logger
+}
+
+// config reads what the command line names.
+func (o *options) config() (server.Config, error) {
+	c := server.Config{
+		Dir: o.dir, AllowSoftware: o.allowSoftwareKeys, PublicPayloads: o.publicPayloads,
+		CheckpointInterval: o.checkpointInterval, BatchMaxAge: o.batchAge,
+	}
+	switch {
+	case o.dir == "":
+		return c, cli.WithHint(cli.Usagef("no --dir"), "name the directory that holds the log; one process at a time may use it")
+	case o.key == "":
+		return c, cli.WithHint(cli.Usagef("no --key"), "imaledger keygen --kind log --name ORIGIN --out FILE makes one")
+	case o.trust == "":
+		return c, cli.WithHint(cli.Usagef("no --trust"), "the trust folder holds policy and rules, and is the one that auditors verify with")
+	}
+	var err error
+	if c.Trust, err = readTrust(o.trust); err != nil {
+		return c, err
+	}
+	if c.Signer, err = o.readKey(o.origin, o.key); err != nil {
+		return c, err
+	}
+	for _, r := range o.registrars {
+		s, err := o.readRegistrar(r)
+		if err != nil {
+			return c, err
+		}
+		c.Registrars = append(c.Registrars, s)
+	}
+	if o.pinned != "" {
+		c.Pinned, err = readPinned(o.pinned)
+	}
+	return c, err
+}
+
+// serve runs the ledger until the context ends or its storage fails.
+func (o *options) serve(ctx context.Context, config server.Config, stdout io.Writer) (err error) {
+	s, err := server.New(ctx, config)
+	if err != nil {
+		return cli.WithHint(cli.Undecidedf("%w", err), "nothing was changed; see the message for what does not fit together")
+	}
+	defer func() {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		err = errors.Join(err, s.Close(end))
+	}()
+	listener, err := net.Listen("tcp", o.listen)
+	if err != nil {
+		return cli.WithHint(cli.Usagef("%w", err), "--listen takes HOST:PORT; is another program using it?")
+	}
+	// Two lines that a script can read, in a fixed order.
+	fmt.Fprintf(stdout, "%s\nhttp://%s/\n", s.VerifierKey(), listener.Addr())
+
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		select {
+		case <-s.Failed():
+			stop()
+		case <-ctx.Done():
+		}
+	}()
+	// Before the HTTP server waits for its requests to end: those that wait for
+	// witnesses are let go.
+	context.AfterFunc(ctx, s.Drain)
+	err = cli.Serve(ctx, cli.NewServer(s, readTimeout, writeTimeout, config.Logger), listener)
+	if failure := s.Err(); failure != nil {
+		return cli.WithHint(cli.Undecidedf("%w", failure), "start it again: it reads the log and goes on from what the log holds")
+	}
+	return err
+}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sigstore/sigstore/pkg/cryptoutils"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/imaledger/imaledger/cmd/internal/cli"
+)
+
+// setup writes keys and a trust folder that demands no witness. Where encrypted
+// is set the log's key is a PEM encrypted with a password.
+func setup(t *testing.T, password string) (args []string) {
+	t.Helper()
+	dir := t.TempDir()
+	write := func(name, content string, mode os.FileMode) string {
+		t.Helper()
+		name = filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(content), mode); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vkey, err := note.NewEd25519VerifierKey("ledger.example/t", public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	registrar, registrarKey, err := note.GenerateKey(rand.Reader, "registrar.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var key []byte
+	if password == "" {
+		key, err = cryptoutils.MarshalPrivateKeyToPEM(private)
+	} else {
+		var der []byte
+		der, err = cryptoutils.MarshalPrivateKeyToEncryptedDER(private, func(bool) ([]byte, error) { return []byte(password), nil })
+		key = cryptoutils.PEMEncode(cryptoutils.EncryptedSigstorePrivateKeyPEMType, der)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("trust/policy", "log "+vkey+"\nquorum none\n", 0o644)
+	write("trust/rules", "imaledger/trust/v1\nregistrar "+registrarKey+"\nregistrars 1\ngrade first-use\n", 0o644)
+	return []string{"--dir", filepath.Join(dir, "ledger"), "--listen", "127.0.0.1:0", "--trust", filepath.Join(dir, "trust"),
+		"--origin", "ledger.example/t", "--key", write("log.pem", string(key), 0o600), "--registrar", write("registrar.key", registrar, 0o600)}
+}
+
+// serve runs the daemon until the test's end and returns what it prints.
+func serve(t *testing.T, args []string) (vkey, url string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	r, w := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := run(ctx, args, nil, w, io.Discard)
+		w.CloseWithError(fmt.Errorf("run: %w", errors.Join(err, io.EOF)))
+		done <- err
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	in := bufio.NewReader(r)
+	for _, line := range []*string{&vkey, &url} {
+		s, err := in.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		*line = strings.TrimSpace(s)
+	}
+	return vkey, url
+}
+
+func TestServe(t *testing.T) {
+	for _, password := range []string{"", "correct horse"} {
+		t.Run("password "+password, func(t *testing.T) {
+			t.Setenv(passwordVariable, password)
+			vkey, url := serve(t, setup(t, password))
+			if !strings.HasPrefix(vkey, "ledger.example/t+") {
+				t.Errorf("vkey %q", vkey)
+			}
+			v, err := note.NewVerifier(vkey)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkpoint := get(t, url+"checkpoint")
+			if _, err := note.Open([]byte(checkpoint), note.VerifierList(v)); err != nil {
+				t.Fatalf("%v: %s", err, checkpoint)
+			}
+			if health := get(t, url+"healthz"); !strings.Contains(health, `"status":"ok"`) {
+				t.Fatal(health)
+			}
+		})
+	}
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	// The first checkpoint is read some milliseconds after the start.
+	for range 50 {
+		resp, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.StatusCode == http.StatusOK && !strings.Contains(string(b), "unwitnessed") {
+			return string(b)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatalf("%s: no answer", url)
+	return ""
+}
+
+func TestUsageErrors(t *testing.T) {
+	good := setup(t, "secret")
+	with := func(flag, value string) []string {
+		args := append([]string(nil), good...)
+		for i := range args {
+			if args[i] == flag {
+				args[i+1] = value
+			}
+		}
+		return args
+	}
+	open := filepath.Join(t.TempDir(), "open.key")
+	if err := os.WriteFile(open, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for want, args := range map[string][]string{
+		"no --dir":               with("--dir", ""),
+		"no --key":               with("--key", ""),
+		"no --trust":             with("--trust", ""),
+		"can be read by others":  with("--key", open),
+		"no such file":           with("--trust", "/nowhere"),
+		"the key is encrypted":   good, // and no password given
+		"a PEM key has no name":  with("--origin", ""),
+		"flag provided but not":  {"--nonsense"},
+		"unexpected argument":    append(with("--dir", "x"), "more"),
+		"want registrar.other's": append(setup(t, ""), "--registrar", "registrar.other="+good[len(good)-1]),
+	} {
+		err := run(t.Context(), args, nil, io.Discard, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), want) || cli.Code(err) != cli.ExitUsage {
+			t.Errorf("want %q: %v (code %d)", want, err, cli.Code(err))
+		}
+	}
+}
