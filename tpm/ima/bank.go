@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha3"
 	"crypto/sha512"
+	"errors"
 	"fmt"
 	"hash"
 )
@@ -28,21 +29,26 @@ const (
 // MaxDigest is the size in bytes of the largest digest of a bank.
 const MaxDigest = 64
 
+// ErrUnavailable says that a bank is real, and its hash not in this program:
+// what depends on it stays undecided.
+var ErrUnavailable = errors.New("its hash cannot be computed here")
+
 // bankTable is short, so a search through it is as fast as a map's.
 var bankTable = []struct {
-	bank  Bank
-	name  string // the kernel's, crypto/hash_info.c
-	size  int
-	start func() hash.Hash // nil where the standard library has none
+	bank   Bank
+	name   string // as TPM tools write it
+	kernel string // as the kernel writes it, in records and file names (crypto/hash_info.c)
+	size   int
+	start  func() hash.Hash // nil where the standard library has none
 }{
-	{SHA1, "sha1", 20, sha1.New},
-	{SHA256, "sha256", 32, sha256.New},
-	{SHA384, "sha384", 48, sha512.New384},
-	{SHA512, "sha512", 64, sha512.New},
-	{SM3_256, "sm3_256", 32, nil},
-	{SHA3_256, "sha3_256", 32, func() hash.Hash { return sha3.New256() }},
-	{SHA3_384, "sha3_384", 48, func() hash.Hash { return sha3.New384() }},
-	{SHA3_512, "sha3_512", 64, func() hash.Hash { return sha3.New512() }},
+	{SHA1, "sha1", "sha1", 20, sha1.New},
+	{SHA256, "sha256", "sha256", 32, sha256.New},
+	{SHA384, "sha384", "sha384", 48, sha512.New384},
+	{SHA512, "sha512", "sha512", 64, sha512.New},
+	{SM3_256, "sm3_256", "sm3", 32, nil}, // formerly sm3-256
+	{SHA3_256, "sha3_256", "sha3-256", 32, func() hash.Hash { return sha3.New256() }},
+	{SHA3_384, "sha3_384", "sha3-384", 48, func() hash.Hash { return sha3.New384() }},
+	{SHA3_512, "sha3_512", "sha3-512", 64, func() hash.Hash { return sha3.New512() }},
 }
 
 // Size returns the size of the bank's digests in bytes, 0 for an unknown bank.
@@ -88,6 +94,16 @@ func ParseBank(name string) (Bank, error) {
 		}
 	}
 	return 0, fmt.Errorf("unknown bank %.32q: want sha1, sha256, sha384, sha512, sm3_256, sha3_256, sha3_384 or sha3_512", name)
+}
+
+// bankOfAlgorithm returns the bank of a hash algorithm by the kernel's name.
+func bankOfAlgorithm(name string) (Bank, bool) {
+	for _, t := range bankTable {
+		if t.kernel == name {
+			return t.bank, true
+		}
+	}
+	return 0, false
 }
 
 // appendSum appends the bank's digest of data. The banks that every host has

@@ -1,5 +1,7 @@
 package ima
 
+import "bytes"
+
 // Names of the record that a boot begins with (ima_init.c): a digest over the
 // registers that firmware and boot loader extended.
 const (
@@ -8,14 +10,24 @@ const (
 )
 
 // BootAggregate reports whether the record is a boot_aggregate, and its digest
-// with the algorithm, which is that of a bank. A violation is none.
+// with the algorithm, which is that of a bank. A violation is none, nor is a
+// buffer of that name: a key is measured under its keyring's name, which any
+// process can choose.
 func (r *Record) BootAggregate() (alg Bank, digest []byte, ok bool) {
-	f, err := r.Fields()
-	if err != nil || !f.Bound || string(f.Path) != bootAggregate && string(f.Path) != bootAggregateLate {
+	// Nearly no record is one, and taking each apart would cost as much as
+	// hashing it.
+	if !bytes.Contains(r.Data, []byte(bootAggregate)) {
 		return 0, nil, false
 	}
-	alg, err = ParseBank(f.Digest.Algorithm)
-	return alg, f.Digest.Digest, err == nil
+	f, err := r.Fields()
+	if err != nil || !f.Bound || len(f.Buf) > 0 || string(f.Path) != bootAggregate && string(f.Path) != bootAggregateLate {
+		return 0, nil, false
+	}
+	alg, ok = bankOfAlgorithm(f.Digest.Algorithm)
+	if !ok || len(f.Digest.Digest) != alg.Size() {
+		return 0, nil, false
+	}
+	return alg, f.Digest.Digest, true
 }
 
 // BootAggregate returns the digest that boot_aggregate has over the given

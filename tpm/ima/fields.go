@@ -11,7 +11,7 @@ import (
 // Fields is what a record's template data says. The slices are good as long as
 // the record's.
 type Fields struct {
-	Format  []string // names of the fields in order; nil for an unknown template
+	Format  []string // names of the fields in order, read-only; nil for an unknown template
 	Path    []byte   // n, n-ng: file name, or the name of a buffer; any bytes but NUL
 	Digest  FileDigest
 	Sig     []byte // sig: security.ima signature; see ParseSignature
@@ -25,8 +25,11 @@ type Fields struct {
 	Mode    *uint16    // imode
 	Xattrs  []Xattr    // of xattrnames, xattrlengths, xattrvalues
 
-	// Bound says that registers bind what stands here. They do not for a
-	// violation, nor for a record whose register is not Attestable.
+	// Bound says that registers bind the template data, and so what is read from
+	// it here: once a quote covers the record, it is proven. They do not for a
+	// violation, nor for a record whose register is not Attestable. The
+	// template's name is never bound: it says how the data is read, and a data
+	// field of the same form can be passed off as another (sig as buf).
 	Bound bool
 }
 
@@ -70,7 +73,7 @@ func (e *FieldError) Error() string {
 // gives no error; data that does not have the form of a known one gives a
 // *FieldError.
 func (r *Record) Fields() (*Fields, error) {
-	f := &Fields{Format: formatOf(string(r.Template)), Bound: !r.Violation() && Attestable(r.PCR)}
+	f := &Fields{Format: formatOf(r.Template), Bound: !r.Violation() && Attestable(r.PCR)}
 	if f.Format == nil {
 		return f, nil
 	}
@@ -92,9 +95,7 @@ func (r *Record) Fields() (*Fields, error) {
 			f.Digest = d.digest(v, 2)
 		case "d-modsig":
 			f.ModHash = d.digest(v, 1)
-		case "n":
-			f.Path = v
-		case "n-ng":
+		case "n", "n-ng":
 			f.Path = d.string(name, v)
 		case "sig":
 			f.Sig = v
@@ -226,11 +227,12 @@ func (d *fieldReader) uint16(name string, v []byte) *uint16 {
 }
 
 func (d *fieldReader) xattrs(names, lengths, values []byte) []Xattr {
+	names = bytes.TrimSuffix(names, []byte{0})
 	if len(names) == 0 || d.what != "" {
 		return nil
 	}
 	var list []Xattr
-	for _, name := range strings.Split(string(bytes.TrimSuffix(names, []byte{0})), "|") {
+	for _, name := range strings.Split(string(names), "|") {
 		if len(lengths) < 4 {
 			d.fail("field xattrlengths: fewer lengths than names")
 			return nil
@@ -251,12 +253,12 @@ func (d *fieldReader) xattrs(names, lengths, values []byte) []Xattr {
 }
 
 // BufferMatches reports whether a buffer record's file digest is that of the
-// buffer. ok is false where it cannot be told: for other records, unknown
-// algorithms, and buffers that are digests themselves (template option
-// hash_buf).
+// buffer. ok is false where it cannot be told, for other records and unknown
+// algorithms. A record of which the kernel kept only the buffer's digest (an LSM
+// that asks for its policy's hash) matches, by the digest of that digest.
 func (f *Fields) BufferMatches() (match, ok bool) {
-	bank, err := ParseBank(f.Digest.Algorithm)
-	if !f.HasBuf || err != nil || !bank.Available() || len(f.Digest.Digest) != bank.Size() {
+	bank, known := bankOfAlgorithm(f.Digest.Algorithm)
+	if !f.HasBuf || !known || !bank.Available() || len(f.Digest.Digest) != bank.Size() {
 		return false, false
 	}
 	return bytes.Equal(bank.appendSum(nil, f.Buf), f.Digest.Digest), true

@@ -1,6 +1,9 @@
 package ima
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // A Format says how a list file is to be read.
 type Format struct {
@@ -9,6 +12,19 @@ type Format struct {
 	Bank Bank
 	// Order is the byte order; DetectOrder takes it from the first record.
 	Order Order
+}
+
+// BankOfFile returns the bank whose digests a list stores by the file's name in
+// securityfs: binary_runtime_measurements_sha256, …_sm3, …_tpm_alg_27, each also
+// with _staged after it. A name without such a suffix is that of a SHA-1 list.
+func BankOfFile(name string) Bank {
+	name = strings.TrimSuffix(name, "_staged")
+	for _, t := range bankTable {
+		if strings.HasSuffix(name, "_"+t.kernel) || strings.HasSuffix(name, "_"+t.name) || strings.HasSuffix(name, fmt.Sprintf("_tpm_alg_%x", uint16(t.bank))) {
+			return t.bank
+		}
+	}
+	return SHA1
 }
 
 // ParseOrder reads le or be.
@@ -41,11 +57,12 @@ func detectOrder(word []byte) (Order, bool) {
 
 // A SyntaxError says where a list stops being one.
 type SyntaxError struct {
-	Record uint64 // index of the record
+	Record uint64 // index of the record, from 0
 	Offset int64  // of the record, bytes from the list's begin
-	What   string
+	What   string // what is wrong with it
+	Mend   string // what to do or to look at
 }
 
 func (e *SyntaxError) Error() string {
-	return fmt.Sprintf("record %d at byte %d: %s", e.Record, e.Offset, e.What)
+	return fmt.Sprintf("record %d at byte %d: %s; %s", e.Record, e.Offset, e.What, e.Mend)
 }

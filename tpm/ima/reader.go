@@ -1,6 +1,7 @@
 package ima
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -60,8 +61,8 @@ func (r *Reader) Next() (*Record, error) {
 	return rec, nil
 }
 
-func (r *Reader) fail(format string, args ...any) error {
-	return &SyntaxError{r.rec.Index, r.rec.Offset, fmt.Sprintf(format, args...)}
+func (r *Reader) fail(mend, format string, args ...any) error {
+	return &SyntaxError{r.rec.Index, r.rec.Offset, fmt.Sprintf(format, args...), mend}
 }
 
 // record reads one record. The slices are set only when it is whole, since buf
@@ -76,13 +77,13 @@ func (r *Reader) record(rec *Record) error {
 	if r.format.Order == DetectOrder {
 		order, ok := detectOrder(r.buf)
 		if !ok {
-			return r.fail("PCR number %x is none in either byte order: is this a binary measurement list?", r.buf)
+			return r.fail("give a binary measurement list, not the ascii one", "%x is no PCR number in either byte order", r.buf)
 		}
 		r.format.Order = order
 	}
 	pcr := r.format.Order.uint32(r.buf)
 	if pcr > maxListPCR {
-		return r.fail("PCR number %d, the largest is %d: not a record, or not in the byte order of the ones before (%s)", pcr, maxListPCR, r.format.Order)
+		return r.fail("join only whole lists of one host, all in the byte order "+r.format.Order.String(), "PCR number %d, the largest is %d: no record begins here, or one in another byte order", pcr, maxListPCR)
 	}
 	if err := r.take(r.size, "digest"); err != nil {
 		return err
@@ -113,7 +114,8 @@ func (r *Reader) sized(what string, max uint32) (int, error) {
 	}
 	n := r.format.Order.uint32(r.buf[len(r.buf)-4:])
 	if n > max {
-		return 0, r.fail("%s of %d bytes, at most %d: a damaged record, another byte order than %s, or digests of another size than %s (%d bytes)", what, n, max, r.format.Order, r.format.Bank, r.size)
+		mend := fmt.Sprintf("the record is damaged, unless the list stores other digests than %s (%d bytes) or has another byte order than %s", r.format.Bank, r.size, r.format.Order)
+		return 0, r.fail(mend, "%s of %d bytes, at most %d", what, n, max)
 	}
 	at := len(r.buf)
 	return at, r.take(int(n), what)
@@ -121,11 +123,30 @@ func (r *Reader) sized(what string, max uint32) (int, error) {
 
 // legacyData reads a digest and a file name with its length.
 func (r *Reader) legacyData() error {
-	if err := r.take(legacyDigest, "file digest"); err != nil {
+	at := len(r.buf)
+	if err := r.take(legacyDigest+4, "file digest"); err != nil {
 		return err
 	}
-	_, err := r.sized("file name", legacyName)
-	return err
+	length := r.buf[at+legacyDigest:]
+	n := r.format.Order.uint32(length)
+	if n > legacyName {
+		// With ima_hash=md5 the name's length stands four bytes earlier, and its
+		// first letters are where the length should be.
+		if n := r.format.Order.uint32(r.buf[at+legacyMD5:]); n > 0 && n <= legacyName {
+			return r.fail("boot the host with another ima_hash or ima_template", "a legacy record with an MD5 digest: such lists are ambiguous and not read")
+		}
+		return r.fail("the record is damaged", "file name of %d bytes, at most %d", n, legacyName)
+	}
+	at = len(r.buf)
+	if err := r.take(int(n), "file name"); err != nil {
+		return err
+	}
+	// The name is hashed padded with zeros and without its length, so with zeros
+	// of its own one measurement would have several encodings.
+	if bytes.IndexByte(r.buf[at:], 0) >= 0 {
+		return r.fail("the record is damaged", "a zero byte in a legacy record's file name")
+	}
+	return nil
 }
 
 // take appends n bytes of the list to buf.
@@ -150,8 +171,8 @@ func (r *Reader) take(n int, what string) error {
 // ended says that the list ends inside a record; at a record's begin it is the
 // clean end, which record tells by the empty buf.
 func (r *Reader) ended(what string) error {
-	text := fmt.Sprintf("the list ends inside this record, at its %s, after %d of its bytes: it is truncated", what, len(r.buf))
-	return &endError{&SyntaxError{r.rec.Index, r.rec.Offset, text}}
+	text := fmt.Sprintf("the list ends inside this record, at its %s, after %d of its bytes", what, len(r.buf))
+	return &endError{&SyntaxError{r.rec.Index, r.rec.Offset, text, "it was truncated: copy it again to its end"}}
 }
 
 // endError is a SyntaxError that is also an unexpected end.

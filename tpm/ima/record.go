@@ -18,7 +18,8 @@ const legacyTemplate = "ima"
 
 // Sizes of the legacy template's data (ima_template_lib.c).
 const (
-	legacyDigest = 20  // SHA-1; a host with ima_hash=md5 cannot be read
+	legacyDigest = 20  // SHA-1
+	legacyMD5    = 16  // of a host with ima_hash=md5, whose list is refused
 	legacyName   = 255 // bytes of a file name
 	legacyHashed = 20 + 256
 )

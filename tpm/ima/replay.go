@@ -38,14 +38,20 @@ type DigestError struct {
 }
 
 func (e *DigestError) Error() string {
-	return fmt.Sprintf("record %d at byte %d: the stored %s digest is %x, that of its data is %x", e.Record, e.Offset, e.Bank, e.Stored, e.Want)
+	mend := "one of them was altered, or the list is of another bank"
+	if len(e.Stored) > SHA1.Size() && bytes.Equal(e.Stored[SHA1.Size():], zeroDigest[SHA1.Size():len(e.Stored)]) {
+		mend = "it is padded with zeros as SHA-1 is in a bank of style padded"
+	}
+	return fmt.Sprintf("record %d at byte %d: the stored %s digest is %x, that of its data is %x; %s", e.Record, e.Offset, e.Bank, e.Stored, e.Want, mend)
 }
 
 // A Replayer extends registers with records, in several banks at once, as the
 // TPM did.
 type Replayer struct {
-	banks []replayBank
-	known [MaxPCRs]bool // registers of Values
+	banks  []replayBank
+	styles Styles
+	known  [MaxPCRs]bool   // registers of Values
+	sum    [MaxDigest]byte // of a list's bank that is not replayed
 }
 
 type replayBank struct {
@@ -57,14 +63,15 @@ type replayBank struct {
 	ext   [2 * MaxDigest]byte // the extend's input
 }
 
-// NewReplayer returns a replayer of the given banks, which must be Available.
-// Registers that base does not name start at zero.
+// NewReplayer returns a replayer of the given banks; one that is not Available
+// gives ErrUnavailable. Registers that base does not name start at zero. Styles
+// also say how the list's own bank is digested where it is not replayed.
 func NewReplayer(banks []Bank, base Values, styles Styles) (*Replayer, error) {
-	p := &Replayer{}
+	p := &Replayer{styles: styles}
 	p.known[DefaultPCR] = true
 	for _, b := range banks {
 		if !b.Available() {
-			return nil, fmt.Errorf("replay: bank %s cannot be computed here", b)
+			return nil, fmt.Errorf("replay: bank %s: %w", b, ErrUnavailable)
 		}
 		if slices.ContainsFunc(p.banks, func(x replayBank) bool { return x.bank == b }) {
 			return nil, fmt.Errorf("replay: bank %s stands twice", b)
@@ -74,7 +81,7 @@ func NewReplayer(banks []Bank, base Values, styles Styles) (*Replayer, error) {
 	for slot, v := range base {
 		b := p.find(slot.Bank)
 		if b == nil || slot.PCR < 0 || slot.PCR >= MaxPCRs || len(v) != slot.Bank.Size() {
-			return nil, fmt.Errorf("replay: base %s with %d bytes is no register of the replayed banks", slot, len(v))
+			return nil, fmt.Errorf("replay: base has %s with %d bytes: no register of the replayed banks", slot, len(v))
 		}
 		copy(b.value[slot.PCR][:], v)
 		p.known[slot.PCR] = true
@@ -111,9 +118,9 @@ func (p *Replayer) Extend(rec *Record) error {
 	if !checked {
 		// The list's bank is not replayed.
 		if !rec.bank.Available() {
-			return fmt.Errorf("record %d at byte %d: its %s digest cannot be computed here, so it cannot be checked", rec.Index, rec.Offset, rec.bank)
+			return fmt.Errorf("record %d at byte %d: the stored %s digest cannot be checked: %w", rec.Index, rec.Offset, rec.bank, ErrUnavailable)
 		}
-		if err := rec.check(rec.Sum(rec.bank, StyleDigest)); err != nil {
+		if err := rec.check(rec.appendSum(p.sum[:0], rec.bank, p.styles[rec.bank], false, input)); err != nil {
 			return err
 		}
 	}
@@ -131,17 +138,11 @@ func (p *Replayer) Extend(rec *Record) error {
 	return nil
 }
 
-// check compares the stored digest. A list of a bank that the kernel pads
-// stores the padded digest.
+// check compares the stored digest. There is one right one for each style: a
+// second that were let pass would be a second encoding of the same measurement.
 func (r *Record) check(want []byte) error {
 	if bytes.Equal(r.Digest, want) {
 		return nil
-	}
-	if r.bank != SHA1 {
-		if padded := r.Sum(r.bank, StylePadded); bytes.Equal(r.Digest, padded) {
-			return nil
-		}
-		want = r.Sum(r.bank, StyleDigest)
 	}
 	return &DigestError{r.Index, r.Offset, r.bank, bytes.Clone(r.Digest), bytes.Clone(want)}
 }

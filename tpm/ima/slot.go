@@ -19,7 +19,8 @@ const MaxPCRs = 24
 // Attestable reports whether the kernel, which sends its commands at locality
 // 0, can extend a register: PCR 17 to 22 belong to higher localities, and there
 // is none from 24 on. A record that names such a register is listed, but the
-// extend failed: no quote covers it.
+// extend failed: no quote covers it. PCR 16 and 23 can also be reset by root, so
+// that a quote over them proves less.
 func Attestable(pcr uint32) bool { return pcr <= 16 || pcr == 23 }
 
 // A Slot is one register of one bank.

@@ -1,5 +1,11 @@
 package ima
 
+import (
+	"bytes"
+	"encoding/hex"
+	"testing"
+)
+
 // Vectors of single records in hex. Those in little-endian order were checked
 // with evmctl 1.4 (ima-evm-utils) in both banks, but for the legacy violation,
 // which like the big-endian one follows from the kernel's code alone.
@@ -54,4 +60,70 @@ var vectorPCRs = map[string][5]string{
 var vectorQuotes = map[string]string{
 	"sha256":      "f765623e28f92def98273d1a950756704f23060bafc213b2172308fde6eeeb71",
 	"sha1,sha256": "a731ec1e330a14421921ba020f34e2080d92020fa57c5ef0fa1988bc1be1ae07",
+}
+
+func vector(t testing.TB, names ...string) []byte {
+	t.Helper()
+	var list []byte
+	for _, n := range names {
+		b, err := hex.DecodeString(vectors[n])
+		if err != nil || len(b) == 0 {
+			t.Fatalf("vector %s: %v", n, err)
+		}
+		list = append(list, b...)
+	}
+	return list
+}
+
+func vectorFormat(name string) Format {
+	f := Format{Bank: SHA1}
+	if name == "sha256file" {
+		f.Bank = SHA256
+	}
+	return f
+}
+
+func TestVectorDigests(t *testing.T) {
+	for name := range vectors {
+		rec := readAll(t, vector(t, name), vectorFormat(name))[0]
+		if rec.Violation() {
+			if got := rec.Sum(SHA256, StyleDigest); !bytes.Equal(got, bytes.Repeat([]byte{0xff}, 32)) {
+				t.Errorf("%s: a violation extends %x", name, got)
+			}
+			continue
+		}
+		if rec.bank == SHA1 && !bytes.Equal(rec.Sum(SHA1, StyleDigest), rec.Digest) {
+			t.Errorf("%s: SHA-1 digest %x, stored %x", name, rec.Sum(SHA1, StyleDigest), rec.Digest)
+		}
+		if want := vectorDigests[name]; want != "" && hex.EncodeToString(rec.Sum(SHA256, StyleDigest)) != want {
+			t.Errorf("%s: SHA-256 digest %x, want %s", name, rec.Sum(SHA256, StyleDigest), want)
+		}
+	}
+}
+
+func TestVectorReplay(t *testing.T) {
+	order := []string{"A", "B", "C", "V", "D"}
+	for _, row := range []struct {
+		name  string
+		bank  Bank
+		style Style
+	}{{"sha1", SHA1, StyleDigest}, {"sha256", SHA256, StyleDigest}, {"sha256 padded", SHA256, StylePadded}} {
+		p, err := NewReplayer([]Bank{row.bank}, nil, Styles{row.bank: row.style})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, rec := range readAll(t, vector(t, order...), Format{Bank: SHA1}) {
+			if err := p.Extend(&rec); err != nil {
+				t.Fatal(err)
+			}
+			if got := hex.EncodeToString(p.Value(Slot{row.bank, 10})); got != vectorPCRs[row.name][i] {
+				t.Errorf("%s after %s: %s, want %s", row.name, order[i], got, vectorPCRs[row.name][i])
+			}
+		}
+	}
+	// A violation in padded-ff style differs from padded in its last 12 bytes.
+	rec := readAll(t, vector(t, "V"), Format{Bank: SHA1})[0]
+	if got := rec.Sum(SHA256, StylePaddedFF); !bytes.Equal(got, bytes.Repeat([]byte{0xff}, 32)) {
+		t.Errorf("padded-ff violation extends %x", got)
+	}
 }
