@@ -29,6 +29,7 @@ type Cut struct {
 	End         Values // after the prefix, quoted: PCR 10 and all others that base or a record of the prefix names, in every quoted bank
 	Others      Values // of the other quoted registers, as the digest confirms them
 	Named       []int  // registers that records of the prefix name, ascending, the attestable ones
+	Listed      []int  // the same of all records of the list
 	Unattested  uint64 // records of the prefix whose register no quote can cover
 	Order       Order  // the list's, as read
 }
@@ -187,11 +188,7 @@ func (c *cutter) try(at Cut) {
 		return
 	}
 	c.cut = &Cut{Prefix: at.Prefix, PrefixBytes: at.PrefixBytes, Unattested: at.Unattested, End: make(Values), Others: make(Values)}
-	for pcr, named := range c.named {
-		if named {
-			c.cut.Named = append(c.cut.Named, pcr)
-		}
-	}
+	c.cut.Named = c.registers()
 	found := c.candidates[i]
 	for i, slot := range found.slots {
 		values := c.cut.Others
@@ -200,6 +197,17 @@ func (c *cutter) try(at Cut) {
 		}
 		values[slot] = bytes.Clone(found.value(i))
 	}
+}
+
+// registers returns those that the records read so far name.
+func (c *cutter) registers() []int {
+	var list []int
+	for pcr, named := range c.named {
+		if named {
+			list = append(list, pcr)
+		}
+	}
+	return list
 }
 
 func (c *cutter) result(records uint64, size int64, order Order) (*Cut, error) {
@@ -216,6 +224,7 @@ func (c *cutter) result(records uint64, size int64, order Order) (*Cut, error) {
 		return nil, &UnquotedError{Slot: Slot{c.quoted.Selection[0].Bank, DefaultPCR}, Base: true}
 	}
 	c.cut.Records, c.cut.Bytes, c.cut.Order = records, size, order
+	c.cut.Listed = c.registers()
 	return c.cut, nil
 }
 

@@ -129,3 +129,6 @@ func (o Order) uint16(b []byte) uint16 {
 	}
 	return binary.LittleEndian.Uint16(b)
 }
+
+// Order returns the byte order of the record's integers.
+func (r *Record) Order() Order { return r.order }

@@ -1,0 +1,153 @@
+package cmd
+
+import (
+	"errors"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/imaledger/imaledger/"
+
+// levels is the layout: a package imports packages of the module that stand on
+// a level below its own, and no others.
+var levels = map[string]int{
+	"tpm/ima": 0, "tpm/quote": 0, "ledger": 0, "witness": 0, "web": 0,
+	"tpm": 1, "ledger/audit": 1, "ledger/client": 1, "ledger/internal/payload": 1, "ledger/internal/index": 1,
+	"ledger/agent": 2, "ledger/server": 2,
+	"cmd/internal/cli": 2, "cmd/imaledger": 3, "cmd/imaledgerd": 3, "cmd/imaledger-agent": 3, "cmd/imaledger-witness": 3,
+}
+
+// forbidden are imports that a folder and all below it must not have, each with
+// the reason. An import that ends in a slash stands for all below it.
+var forbidden = []struct{ folder, imports, reason string }{
+	{"witness", module + "ledger", "a witness does not care what is logged"},
+	{"witness", module + "tpm", "a witness does not care what is logged"},
+	{"ledger/audit", "net", "the same answer everywhere, twice"},
+	{"ledger/audit", "net/", "the same answer everywhere, twice"},
+	{"ledger/audit", "os", "the same answer everywhere, twice"},
+	{"ledger/audit", "log", "what was found is returned"},
+	{"ledger/agent", module + "tpm", "it takes a quoter, so its tests need no TPM"},
+	{"tpm/ima", "os", "bytes in, value out"},
+	{"tpm/ima", "net/", "bytes in, value out"},
+	{"tpm/quote", "os", "bytes in, value out"},
+	{"tpm/quote", "net/", "bytes in, value out"},
+	{"ledger", "flag", "flags are for commands"},
+	{"tpm", "flag", "flags are for commands"},
+	{"witness", "flag", "flags are for commands"},
+}
+
+// quarantined are modules that only some folders may import.
+var quarantined = []struct {
+	imports string
+	folders []string
+	reason  string
+}{
+	{"github.com/google/go-tpm/", []string{"tpm"}, "one place speaks to TPMs"},
+	{"github.com/transparency-dev/tessera", []string{"ledger/server"}, "one place drives the log's storage"},
+	{"github.com/spf13/cobra", []string{"cmd/imaledger"}, "the daemons have the standard flag package"},
+	{"filippo.io/torchwood", nil, "the second opinion in tests alone"},
+}
+
+// TestImports parses every file of the module in this process: a go list in
+// another would be cached, and pass what it no longer sees.
+func TestImports(t *testing.T) {
+	root := os.DirFS("..")
+	seen := 0
+	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && name != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
+			return fs.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(name, ".go") {
+			return nil
+		}
+		src, err := fs.ReadFile(root, name)
+		if err != nil {
+			return err
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, src, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		seen++
+		for _, spec := range f.Imports {
+			checkImport(t, name, strings.Trim(spec.Path.Value, `"`))
+		}
+		return nil
+	})
+	if err != nil || seen < 50 {
+		t.Fatalf("%d files read, %v", seen, err)
+	}
+}
+
+func checkImport(t *testing.T, name, imported string) {
+	folder, test := path.Dir(name), strings.HasSuffix(name, "_test.go")
+	if folder == "cmd" {
+		return
+	}
+	level, known := levels[folder]
+	if !known {
+		t.Errorf("%s: folder %s has no level; give it one here, with a reason for the new package", name, folder)
+		return
+	}
+	within := func(f string) bool { return folder == f || strings.HasPrefix(folder, f+"/") }
+	matches := func(pattern string) bool {
+		return imported == pattern || strings.HasSuffix(pattern, "/") && strings.HasPrefix(imported, pattern)
+	}
+	if test {
+		return // a test may bring foreign verifiers and fakes
+	}
+	if below, ok := strings.CutPrefix(imported, module); ok && levels[below] >= level {
+		t.Errorf("%s: level %d, imports %s of level %d", name, level, below, levels[below])
+	}
+	for _, rule := range forbidden {
+		if within(rule.folder) && matches(rule.imports) && !exempt(rule.folder, folder) {
+			t.Errorf("%s imports %s: %s", name, imported, rule.reason)
+		}
+	}
+	for _, q := range quarantined {
+		if (imported == strings.TrimSuffix(q.imports, "/") || strings.HasPrefix(imported, strings.TrimSuffix(q.imports, "/")+"/")) && !slices.ContainsFunc(q.folders, within) {
+			t.Errorf("%s imports %s, which only %v may: %s", name, imported, q.folders, q.reason)
+		}
+	}
+}
+
+// exempt: a rule for a folder of formats does not bind the services below it.
+func exempt(rule, folder string) bool {
+	return rule == "tpm" && folder != "tpm" || rule == "ledger" && folder != "ledger"
+}
+
+// TestPackageDocs: every package says what it is.
+func TestPackageDocs(t *testing.T) {
+	for folder := range levels {
+		entries, err := os.ReadDir("../" + folder)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // planned in the layout
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		documented := false
+		for _, e := range entries {
+			if !strings.HasSuffix(e.Name(), ".go") || strings.HasSuffix(e.Name(), "_test.go") {
+				continue
+			}
+			f, err := parser.ParseFile(token.NewFileSet(), "../"+folder+"/"+e.Name(), nil, parser.PackageClauseOnly|parser.ParseComments)
+			if err != nil {
+				t.Fatal(err)
+			}
+			documented = documented || f.Doc != nil
+		}
+		if !documented {
+			t.Errorf("%s: no package comment", folder)
+		}
+	}
+}

@@ -1,0 +1,360 @@
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/tpm/ima"
+	"github.com/imaledger/imaledger/tpm/quote"
+)
+
+// A replayReport is what replay prints with --json. Its keys are stable.
+type replayReport struct {
+	Verdict    string            `json:"verdict"` // verified or contradicted
+	Prefix     uint64            `json:"prefix"`  // records under the quote
+	Records    uint64            `json:"records"` // in the list
+	End        map[string]string `json:"end"`     // register to value after the prefix, hex
+	Bank       string            `json:"bank"`    // of the list file
+	Order      string            `json:"order"`   // of the list file
+	Style      string            `json:"style"`   // how banks other than SHA-1 are extended
+	Unattested uint64            `json:"unattested"`
+	Counters   *replayCounters   `json:"counters,omitempty"`
+	Findings   []ledger.Finding  `json:"findings"`
+}
+
+type replayCounters struct {
+	ResetCount      uint32 `json:"resetCount"`
+	RestartCount    uint32 `json:"restartCount"`
+	Clock           uint64 `json:"clock"` // milliseconds
+	Safe            bool   `json:"safe"`
+	FirmwareVersion string `json:"firmwareVersion"` // hex
+}
+
+type replayFlags struct {
+	attest, signature, ak, pcrs, nonce, base, bank string
+	json                                           bool
+}
+
+func newReplayCommand() *cobra.Command {
+	var f replayFlags
+	cmd := &cobra.Command{
+		Use:   "replay --attest F --signature F --ak F --nonce HEX [--pcrs F] [--base F] LIST...",
+		Short: "Check one TPM quote against a measurement list",
+		Long: `replay checks that a TPM signed a quote, and finds the records of a list that the
+quote covers: the one prefix that, replayed in every quoted bank and register,
+gives the quoted values. Several files are one list, joined in their order.
+
+  --attest     TPMS_ATTEST, --signature TPMT_SIGNATURE, --ak TPMT_PUBLIC, all raw
+  --pcrs       JSON, {"pcrs": {"sha256": {"0": hex, ...}}}: values of quoted
+               registers that the list does not extend. A hint: the quote decides
+  --base       JSON, {"sha256:10": hex, ...}: values before the list's first
+               record; zero where it is silent
+
+With --json: prefix (records under the quote), records (in the list), end (values
+after the prefix), counters, findings.`,
+		Example: `  imaledger replay --attest quote.tpms_attest --signature quote.tpmt_signature \
+      --ak ak.tpmt_public --pcrs pcrs.json --nonce 01 binary_runtime_measurements`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			list, err := openListFile(args, f.bank)
+			if err != nil {
+				return err
+			}
+			report, err := f.run(list)
+			if err != nil {
+				return err
+			}
+			if f.json {
+				err = printJSON(cmd.OutOrStdout(), report)
+			} else {
+				err = report.print(cmd.OutOrStdout())
+			}
+			if err == nil && len(report.Findings) > 0 {
+				err = cli.Exit(int(ledger.Worst(report.Findings)))
+			}
+			return err
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.attest, "attest", "", "quote, TPMS_ATTEST (required)")
+	flags.StringVar(&f.signature, "signature", "", "its signature, TPMT_SIGNATURE (required)")
+	flags.StringVar(&f.ak, "ak", "", "attestation key, TPMT_PUBLIC (required)")
+	flags.StringVar(&f.nonce, "nonce", "", "the nonce the quote must have, hex (required; \"\" for none)")
+	flags.StringVar(&f.pcrs, "pcrs", "", "values of other quoted registers, JSON")
+	flags.StringVar(&f.base, "base", "", "values before the first record, JSON")
+	flags.StringVar(&f.bank, "bank", "", "whose digests the list stores; found out if not given")
+	flags.BoolVar(&f.json, "json", false, "print JSON")
+	for _, name := range []string{"attest", "signature", "ak", "nonce"} {
+		if err := cmd.MarkFlagRequired(name); err != nil {
+			panic(err) // the flag is defined above
+		}
+	}
+	return cmd
+}
+
+// run makes the checks. What contradicts is a finding of the report; an error is
+// what keeps the checks from being made.
+func (f *replayFlags) run(list *listFile) (*replayReport, error) {
+	nonce, err := hex.DecodeString(f.nonce)
+	if err != nil {
+		return nil, cli.Usagef("--nonce: %w", err)
+	}
+	known, err := readPCRs(f.pcrs)
+	if err != nil {
+		return nil, err
+	}
+	base, err := readBase(f.base)
+	if err != nil {
+		return nil, err
+	}
+	r := &replayReport{Verdict: "verified", End: map[string]string{}, Bank: list.bank.String(), Findings: []ledger.Finding{}}
+	q, ak, err := f.quote(r, nonce)
+	if err != nil {
+		return nil, err
+	}
+	if q != nil {
+		r.Counters = &replayCounters{q.ResetCount, q.RestartCount, q.Clock, q.Safe, fmt.Sprintf("%016x", q.FirmwareVersion)}
+		if err := r.replay(list, q, ak, known, base); err != nil {
+			return nil, err
+		}
+	}
+	if len(r.Findings) > 0 {
+		r.Verdict = "contradicted"
+	}
+	return r, nil
+}
+
+func (r *replayReport) find(code ledger.Code, subject, format string, args ...any) {
+	r.Findings = append(r.Findings, ledger.Finding{Code: code, Subject: subject, Text: fmt.Sprintf(format, args...)})
+}
+
+// quote verifies the quote; it is nil if it cannot be believed.
+func (f *replayFlags) quote(r *replayReport, nonce []byte) (*quote.Quote, *quote.AK, error) {
+	var content [3][]byte
+	for i, name := range []string{f.attest, f.signature, f.ak} {
+		var err error
+		if content[i], err = readLimited(name, quote.MaxAttest); err != nil {
+			return nil, nil, err
+		}
+	}
+	ak, err := quote.ParseAK(content[2])
+	if err != nil {
+		code := ledger.AKAttributes
+		if errors.Is(err, quote.ErrMalformed) {
+			code = ledger.QuoteMalformed
+		}
+		r.find(code, f.ak, "%v", err)
+		return nil, nil, nil
+	}
+	q, err := ak.Verify(content[0], content[1])
+	switch {
+	case errors.Is(err, quote.ErrSignature), errors.Is(err, quote.ErrScheme):
+		r.find(ledger.QuoteSignature, f.signature, "%v", err)
+		return nil, nil, nil
+	case err != nil:
+		r.find(ledger.QuoteMalformed, f.attest, "%v", err)
+		return nil, nil, nil
+	}
+	if !bytes.Equal(q.ExtraData, nonce) {
+		r.find(ledger.QuoteNonce, f.attest, "the quote's nonce is %x, want %x: it was made for something else", q.ExtraData, nonce)
+	}
+	if !bytes.Equal(q.QualifiedSigner, ak.QualifiedName(quote.Endorsement)) {
+		r.find(ledger.QuoteSigner, f.attest, "the signer %x is not this AK under the endorsement hierarchy", q.QualifiedSigner)
+	}
+	return q, ak, nil
+}
+
+func (r *replayReport) replay(list *listFile, q *quote.Quote, ak *quote.AK, known, base ima.Values) error {
+	quoted := ima.Quoted{Hash: ima.Bank(ak.HashAlg), Digest: q.PCRDigest, Known: known}
+	start := make(ima.Values)
+	for _, b := range q.Selection {
+		bank := ima.Bank(b.Bank)
+		quoted.Selection = append(quoted.Selection, ima.SelectedBank{Bank: bank, PCRs: b.PCRs})
+		for slot, v := range base {
+			if slot.Bank == bank { // of a bank that is not quoted nothing can be said
+				start[slot] = v
+			}
+		}
+	}
+	var first error
+	for _, style := range []struct {
+		name  string
+		style ima.Style
+	}{{"digest", ima.StyleDigest}, {"padded", ima.StylePadded}, {"padded-ff", ima.StylePaddedFF}} {
+		cut, err := list.cut(quoted, start, style.style)
+		if err == nil {
+			r.Prefix, r.Records, r.Unattested, r.Style = cut.Prefix, cut.Records, cut.Unattested, style.name
+			r.Order = cut.Order.String()
+			for slot, v := range cut.End {
+				r.End[slot.String()] = hex.EncodeToString(v)
+			}
+			for slot, v := range cut.Others {
+				if slices.Contains(cut.Listed, slot.PCR) { // by records after the prefix
+					r.End[slot.String()] = hex.EncodeToString(v)
+				}
+			}
+			return nil
+		}
+		var none *ima.NoCutError
+		if first == nil {
+			first = err
+		}
+		if errors.As(err, &none) {
+			r.Records = none.Records
+			continue
+		}
+		break
+	}
+	return r.listError(list, first)
+}
+
+func (r *replayReport) listError(list *listFile, err error) error {
+	f, ok := list.finding(err)
+	if !ok {
+		return cli.Undecidedf("%s: %w", list.names[0], err)
+	}
+	r.Findings = append(r.Findings, f)
+	return nil
+}
+
+func (l *listFile) cut(q ima.Quoted, base ima.Values, style ima.Style) (*ima.Cut, error) {
+	in, err := l.open()
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	styles := make(ima.Styles)
+	for _, b := range q.Selection {
+		styles[b.Bank] = style
+	}
+	return ima.FindCut(ima.NewReader(in, ima.Format{Bank: l.bank}), q, base, styles)
+}
+
+// each calls f for every record.
+func (l *listFile) each(f func(*ima.Record) error) error {
+	in, err := l.open()
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	for r := ima.NewReader(in, ima.Format{Bank: l.bank}); ; {
+		rec, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := f(rec); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *replayReport) print(w io.Writer) error {
+	p := &printer{w: w}
+	if len(r.Findings) > 0 {
+		p.f("CONTRADICTED\n\n")
+		for _, f := range r.Findings {
+			p.f("  %s\n", f)
+		}
+		return p.err
+	}
+	p.f("VERIFIED: the quote covers the first %d of %d records.\n\n", r.Prefix, r.Records)
+	if r.Unattested > 0 {
+		p.f("  %d of them name registers that no quote can cover: they are not proven.\n", r.Unattested)
+	}
+	if r.Style != "digest" {
+		p.f("  The banks are extended with padded SHA-1 digests: this is as strong as SHA-1.\n")
+	}
+	p.f("  boot: resetCount %d, restartCount %d, TPM clock %d ms\n  registers after record %d:\n", r.Counters.ResetCount, r.Counters.RestartCount, r.Counters.Clock, r.Prefix)
+	v := make(ima.Values)
+	for s := range r.End {
+		slot, err := ima.ParseSlot(s)
+		if err != nil {
+			return err
+		}
+		v[slot] = nil
+	}
+	for _, slot := range v.Slots() {
+		p.f("    %-10s %s\n", slot, r.End[slot.String()])
+	}
+	return p.err
+}
+
+// maxJSON bounds the JSON files, in bytes: all banks and registers have 20 KiB.
+const maxJSON = 1 << 20
+
+// readPCRs reads the hint; an empty name is none.
+func readPCRs(name string) (ima.Values, error) {
+	values := make(ima.Values)
+	if name == "" {
+		return values, nil
+	}
+	b, err := readLimited(name, maxJSON)
+	if err != nil {
+		return nil, err
+	}
+	var file struct {
+		PCRs map[string]map[string]string `json:"pcrs"`
+	}
+	if err := json.Unmarshal(b, &file); err != nil {
+		return nil, cli.Usagef("%s: %w", name, err)
+	}
+	for bank, pcrs := range file.PCRs {
+		for index, value := range pcrs {
+			if _, err := strconv.ParseUint(index, 10, 8); err != nil {
+				return nil, cli.Usagef("%s: pcrs.%s: %q is no register", name, bank, index)
+			}
+			if err := setValue(values, bank+":"+index, value); err != nil {
+				return nil, cli.Usagef("%s: %w", name, err)
+			}
+		}
+	}
+	return values, nil
+}
+
+// readBase reads the base; an empty name is zero throughout.
+func readBase(name string) (ima.Values, error) {
+	values := make(ima.Values)
+	if name == "" {
+		return values, nil
+	}
+	b, err := readLimited(name, maxJSON)
+	if err != nil {
+		return nil, err
+	}
+	var file map[string]string
+	if err := json.Unmarshal(b, &file); err != nil {
+		return nil, cli.Usagef("%s: %w", name, err)
+	}
+	for slot, value := range file {
+		if err := setValue(values, slot, value); err != nil {
+			return nil, cli.Usagef("%s: %w", name, err)
+		}
+	}
+	return values, nil
+}
+
+func setValue(values ima.Values, slot, value string) error {
+	s, err := ima.ParseSlot(slot)
+	if err != nil {
+		return err
+	}
+	v, err := hex.DecodeString(value)
+	if err != nil || len(v) != s.Bank.Size() {
+		return fmt.Errorf("%s: want %d hex digits", slot, 2*s.Bank.Size())
+	}
+	values[s] = v
+	return nil
+}

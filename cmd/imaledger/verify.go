@@ -1,0 +1,210 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/audit"
+)
+
+func newVerifyCommand() *cobra.Command {
+	var trustDir string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "verify --trust DIR EVIDENCE",
+		Short: "Verify a bundle of evidence, offline",
+		Long: `verify checks a bundle of evidence against a trust folder, with no network and no
+other input: that the log includes each entry and witnesses saw it, that each
+TPM quote was made for its place, that the records replay to the quoted values,
+and that nothing is missing between the first record and the last.
+
+The trust folder has the files policy (the log, the witnesses, the quorum) and
+rules (registrars, accepted grades), and certificates of TPM vendors in roots/.
+It must come from somewhere else than the evidence.`,
+		Example: "  imaledger verify --trust trust/ evidence.tar",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			trust, err := readTrust(trustDir)
+			if err != nil {
+				return err
+			}
+			report, err := verifyFile(trust, args[0])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = printJSON(cmd.OutOrStdout(), struct {
+					Verdict    string   `json:"verdict"`
+					Statements []string `json:"statements"`
+					*audit.Report
+				}{verdict(report), report.Statements(), report})
+			} else {
+				err = printReport(cmd.OutOrStdout(), trust, report)
+			}
+			if err != nil || report.Class() == ledger.Noted {
+				return err
+			}
+			return cli.Exit(int(report.Class()))
+		},
+	}
+	cmd.Flags().StringVar(&trustDir, "trust", "", "trust folder (required)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
+	if err := cmd.MarkFlagRequired("trust"); err != nil {
+		panic(err) // the flag is defined above
+	}
+	return cmd
+}
+
+// readTrust reads a trust folder. What is wrong with it is a matter of usage: it
+// is the verifier's own.
+func readTrust(dir string) (*ledger.Trust, error) {
+	read := func(name string, max int64) ([]byte, error) {
+		b, err := readLimited(filepath.Join(dir, name), max)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, cli.WithHint(cli.Usagef("trust folder: %w", err), "a trust folder has the files %s and %s; the one who runs the log publishes them, and you check them before you use them", ledger.TrustPolicyFile, ledger.TrustRulesFile)
+		}
+		return b, err
+	}
+	policy, err := read(ledger.TrustPolicyFile, ledger.MaxPolicy)
+	if err != nil {
+		return nil, err
+	}
+	rules, err := read(ledger.TrustRulesFile, ledger.MaxTrustRules)
+	if err != nil {
+		return nil, err
+	}
+	names, err := filepath.Glob(filepath.Join(dir, ledger.TrustRootsDir, "*.pem"))
+	if err != nil {
+		return nil, cli.Usagef("trust folder: %w", err)
+	}
+	var roots [][]byte
+	for _, name := range names {
+		b, err := readLimited(name, ledger.MaxRoots)
+		if err != nil {
+			return nil, err
+		}
+		roots = append(roots, b)
+	}
+	trust, err := ledger.ParseTrust(policy, rules, roots...)
+	if err != nil {
+		return nil, cli.Usagef("trust folder %s: %w", dir, err)
+	}
+	return trust, nil
+}
+
+// readLimited reads a file of at most max bytes.
+func readLimited(name string, max int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, cli.Usagef("%w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, max+1))
+	if err != nil {
+		return nil, cli.Undecidedf("%w", err)
+	}
+	if int64(len(b)) > max {
+		return nil, cli.Usagef("%s: more than %d bytes", name, max)
+	}
+	return b, nil
+}
+
+// verifyFile checks a bundle in a file.
+func verifyFile(trust *ledger.Trust, name string) (*audit.Report, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, cli.Undecidedf("%w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, cli.Undecidedf("%w", err)
+	}
+	if info.IsDir() {
+		return nil, cli.WithHint(cli.Usagef("%s is a folder, want a bundle of evidence", name), "a bundle is a tar file; a kernel's list is looked at with inspect")
+	}
+	b, err := ledger.OpenBundle(f, info.Size())
+	var bad *ledger.BundleError
+	if errors.As(err, &bad) {
+		// No byte of it can be believed, so there is nothing to go on with.
+		return &audit.Report{Findings: []ledger.Finding{{Code: bad.Code, Subject: bad.File, Text: bad.What}}}, nil
+	}
+	if err != nil {
+		return nil, cli.Undecidedf("%s: %w", name, err)
+	}
+	report, err := audit.CheckBundle(trust, b)
+	if err != nil {
+		return nil, cli.Undecidedf("%s: %w", name, err)
+	}
+	return report, nil
+}
+
+func verdict(r *audit.Report) string {
+	if r.Class() == ledger.Noted {
+		return "verified"
+	}
+	return r.Class().String()
+}
+
+// printReport writes a report for people: the verdict, what holds, what was
+// found, and what no bundle can say.
+func printReport(w io.Writer, trust *ledger.Trust, r *audit.Report) error {
+	p := &printer{w: w}
+	switch r.Class() {
+	case ledger.Noted:
+		p.f("VERIFIED\n\n")
+	case ledger.Contradicted:
+		p.f("CONTRADICTED: the evidence does not hold. Nothing below is proven where a finding names it.\n\n")
+	default:
+		p.f("UNDECIDED: evidence is missing. What is said below holds as far as it goes.\n\n")
+	}
+	if r.Class() != ledger.Contradicted {
+		for _, s := range r.Statements() {
+			p.f("  %s\n", s)
+		}
+		if len(r.Segments) > 0 {
+			p.f("\n")
+		}
+	}
+	for _, f := range r.Findings {
+		p.f("  %s\n", f)
+	}
+	if len(r.Findings) > 0 {
+		p.f("\n")
+	}
+	if r.TreeSize > 0 && r.Class() != ledger.Contradicted {
+		p.f("  Proven by log %s at size %d, witnessed by %s. Whether newer records\n  exist, no bundle can say.\n", r.Log, r.TreeSize, audit.Time(r.Witnessed))
+		if trust.Reason != "" {
+			p.f("  The trust folder accepts keys that no TPM holds, because: %s.\n", trust.Reason)
+		}
+	}
+	return p.err
+}
+
+// A printer keeps the first error of its writer.
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) f(format string, args ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.w, format, args...)
+	}
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
