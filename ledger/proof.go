@@ -111,7 +111,8 @@ func (p *Proof) Verify(policy *Policy, leaf Hash) (*Checkpoint, error) {
 	}
 	// VerifyInclusion refuses an index that the tree does not have.
 	if err := proof.VerifyInclusion(rfc6962.DefaultHasher, p.Index, c.Size, leaf[:], proofNodes(p.Hashes), c.Root[:]); err != nil {
-		return nil, fmt.Errorf("index %d in the tree of size %d: %w: %w", p.Index, c.Size, err, ErrInclusion)
+		// The library's text has the roots as lists of numbers.
+		return nil, fmt.Errorf("the path from the leaf at index %d does not lead to the root of the tree of size %d: %w", p.Index, c.Size, ErrInclusion)
 	}
 	return c, nil
 }

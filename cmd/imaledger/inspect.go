@@ -164,7 +164,7 @@ func (r *inspectReport) print(w io.Writer, color bool) error {
 	p.f("%s%d records%s, %d bytes, %s digests, %s\n", bold, r.Records, plain, r.Bytes, r.Bank, map[string]string{"le": "little-endian", "be": "big-endian"}[r.Order])
 	p.f("  templates   %s\n", counts(r.Templates))
 	p.f("  registers   %s\n", counts(r.PCRs))
-	p.f("  violations  %d%s\n", r.Violations, note(r.Violations, "what these records say is bound by no register"))
+	p.f("  violations  %d%s\n", r.Violations, remark(r.Violations, "what these records say is bound by no register"))
 	if r.Unattested > 0 {
 		p.f("  unattested  %d, of registers that the kernel cannot extend\n", r.Unattested)
 	}
@@ -197,7 +197,7 @@ func mark(kind string) string {
 	return "[" + kind + ": not proven]"
 }
 
-func note(n uint64, text string) string {
+func remark(n uint64, text string) string {
 	if n == 0 {
 		return ""
 	}

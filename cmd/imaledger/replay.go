@@ -168,8 +168,8 @@ func (f *replayFlags) quote(r *replayReport, nonce []byte) (*quote.Quote, *quote
 	if !bytes.Equal(q.ExtraData, nonce) {
 		r.find(ledger.QuoteNonce, f.attest, "the quote's nonce is %x, want %x: it was made for something else", q.ExtraData, nonce)
 	}
-	if !bytes.Equal(q.QualifiedSigner, ak.QualifiedName(quote.Endorsement)) {
-		r.find(ledger.QuoteSigner, f.attest, "the signer %x is not this AK under the endorsement hierarchy", q.QualifiedSigner)
+	if err := q.CheckSigner(ak); err != nil {
+		r.find(ledger.QuoteSigner, f.attest, "%v", err)
 	}
 	return q, ak, nil
 }

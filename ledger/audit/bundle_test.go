@@ -67,9 +67,9 @@ func TestFleet(t *testing.T) {
 		t.Errorf("noted %v, want the boot that was skipped and the kexec", got)
 	}
 	want := []string{
-		"records 0 to 256 of host staging, boot reset 3, measured before the quote, quoted after 2027-01-15 08:18:01Z and before 2027-01-15 08:28:01Z; 2 violations, whose contents no register binds; the AK is enrolled at grade software (5 segments, #1 to #5)",
-		"records 0 to 140 of host stock, boot reset 3, measured before the quote, quoted after 2027-01-15 08:02:01Z and before 2027-01-15 08:28:01Z; 2 violations, whose contents no register binds; the AK is enrolled at grade software (4 segments, #1 to #4)",
-		"records 0 to 140 of host stock, boot reset 5, measured before the quote, quoted after 2027-01-15 08:10:01Z and before 2027-01-15 08:28:01Z; 2 violations, whose contents no register binds; the AK is enrolled at grade software (4 segments, #5 to #8)",
+		"records 0 to 256 of host staging, boot reset 3, measured before the quote, quoted not before 2027-01-15 08:18:01Z and not after 2027-01-15 08:28:01Z; 2 violations, whose contents no register binds; the AK is enrolled at grade software (5 segments, #1 to #5)",
+		"records 0 to 140 of host stock, boot reset 3, measured before the quote, quoted not before 2027-01-15 08:02:01Z and not after 2027-01-15 08:28:01Z; 2 violations, whose contents no register binds; the AK is enrolled at grade software (4 segments, #1 to #4)",
+		"records 0 to 140 of host stock, boot reset 5, measured before the quote, quoted not before 2027-01-15 08:10:01Z and not after 2027-01-15 08:28:01Z; 2 violations, whose contents no register binds; the AK is enrolled at grade software (4 segments, #5 to #8)",
 	}
 	if got := r.Statements(); !slices.Equal(got, want) {
 		t.Errorf("statements\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -78,9 +78,17 @@ func (s *State) judgeEvidence(j *Judgement, e *ledger.Enrolment, addenda Addenda
 		return
 	}
 	ek, err := quote.ParseEK(evidence.EKPublic)
-	switch {
-	case err != nil:
+	if err != nil {
 		j.find(ledger.EnrolmentEvidenceInvalid, "EK: %v", err)
+		return
+	}
+	// The host writes the area around its key, so the name alone does not tell
+	// two TPMs apart.
+	j.ekKey = &ek.KeyDigest
+	if other := s.ekKeys[ek.KeyDigest]; other != "" && other != e.Host {
+		j.find(ledger.EKReused, "the EK's key is host %s's, in an area of another name", other)
+	}
+	switch {
 	case ledger.Name(ek.Name) != e.EK:
 		j.find(ledger.EnrolmentEvidenceInvalid, "the EK's public area has the name %x, the enrolment states %s", ek.Name, e.EK)
 	case e.Grade == ledger.GradeCertificate:

@@ -38,14 +38,14 @@ func (s *State) judgeQuote(j *Judgement, seg *ledger.Segment, e *ledger.Enrolmen
 	}
 
 	// SPEC: 4. The nonce is the head's SHA-256.
-	if nonce := seg.Nonce(); !bytes.Equal(q.ExtraData, nonce[:]) {
+	if nonce := seg.Nonce(); q.CheckNonce(nonce[:]) != nil {
 		j.find(ledger.QuoteNonce, "the quote's nonce is %x, the head's SHA-256 is %x", q.ExtraData, nonce)
 	}
 
 	// SPEC: 5. The qualified signer is the AK under the endorsement hierarchy,
 	// where the TPM does not obfuscate its counters.
-	if !bytes.Equal(q.QualifiedSigner, ak.QualifiedName(quote.Endorsement)) {
-		j.find(ledger.QuoteSigner, "the qualified signer is %x, the AK under the endorsement hierarchy is %x", q.QualifiedSigner, ak.QualifiedName(quote.Endorsement))
+	if err := q.CheckSigner(ak); err != nil {
+		j.find(ledger.QuoteSigner, "%v", err)
 	}
 
 	s.judgeSelection(j, seg, q)

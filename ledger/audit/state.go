@@ -23,6 +23,7 @@ type State struct {
 	hosts   map[string]*Host
 	aks     map[ledger.Name]string
 	eks     map[ledger.Name]string
+	ekKeys  map[[32]byte]string // by quote.EK's KeyDigest: one key can be put into areas of several names
 
 	retentions map[ledger.Hash]*ledger.Retention
 	erased     map[ledger.Hash]erasure // by leaf hash of the segment
@@ -40,6 +41,7 @@ type erasure struct {
 func NewState(trust *ledger.Trust) *State {
 	return &State{
 		trust: trust, hosts: make(map[string]*Host), aks: make(map[ledger.Name]string), eks: make(map[ledger.Name]string),
+		ekKeys:     make(map[[32]byte]string),
 		retentions: make(map[ledger.Hash]*ledger.Retention), erased: make(map[ledger.Hash]erasure),
 		acks: make(map[ledger.Hash]*ledger.Acknowledgement),
 	}
@@ -85,6 +87,7 @@ type Judgement struct {
 	entry   ledger.Entry
 	next    *Host // the host's state after the entry, nil for statements
 	by      []string
+	ekKey   *[32]byte // of an enrolment whose evidence was at hand
 	subject string
 }
 
@@ -128,6 +131,9 @@ func (s *State) Commit(j *Judgement) {
 		}
 		if _, taken := s.eks[e.EK]; !taken && e.EK != ledger.NameNone {
 			s.eks[e.EK] = e.Host
+		}
+		if j.ekKey != nil && s.ekKeys[*j.ekKey] == "" {
+			s.ekKeys[*j.ekKey] = e.Host
 		}
 	case *ledger.Segment:
 		s.hosts[e.Host] = j.next

@@ -40,11 +40,11 @@ func (s *Segment) Statement() string {
 	if s.Count > 0 {
 		b.WriteString(", measured ")
 		if s.RecordsNotBefore > 0 {
-			fmt.Fprintf(&b, "after %s and ", Time(s.RecordsNotBefore))
+			fmt.Fprintf(&b, "not before %s and ", Time(s.RecordsNotBefore))
 		}
 		b.WriteString("before the quote")
 	}
-	fmt.Fprintf(&b, ", quoted after %s and before %s", Time(s.NotBefore), Time(s.NotAfter))
+	fmt.Fprintf(&b, ", quoted not before %s and not after %s", Time(s.NotBefore), Time(s.NotAfter))
 	if s.Violations > 0 {
 		fmt.Fprintf(&b, "; %d violations, whose contents no register binds", s.Violations)
 	}

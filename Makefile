@@ -1,0 +1,57 @@
+# make check is what CI runs. make soak is the same for longer; make build
+# leaves the programs in bin/.
+
+GO       ?= go
+FUZZTIME ?= 5s
+PROGRAMS := imaledger imaledgerd imaledger-witness
+GOFLAGS_RELEASE := -trimpath -ldflags="-s -w"
+
+.PHONY: check tools lint test fuzz cross demo build soak bench
+
+check: tools lint test fuzz cross demo
+
+# What the tests hold the code against: swtpm is a TPM 2.0 in software, evmctl
+# replays measurement lists. On Debian they are installed if they are missing.
+tools:
+	@for p in swtpm swtpm_setup evmctl; do command -v $$p >/dev/null || missing=1; done; \
+	if [ -n "$$missing" ]; then \
+		command -v apt-get >/dev/null || { echo "please install swtpm, swtpm-tools and ima-evm-utils" >&2; exit 1; }; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y swtpm swtpm-tools ima-evm-utils; \
+	fi
+
+lint:
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt these" >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) mod tidy -diff
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
+
+test:
+	$(GO) test -race ./...
+
+# Every fuzz target of every package, a short while each.
+fuzz:
+	@for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "fuzz $$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+		done; \
+	done
+
+cross:
+	@for arch in arm64 arm riscv64 386; do \
+		echo "build linux/$$arch"; GOOS=linux GOARCH=$$arch CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/imaledger-witness || exit 1; \
+		GOOS=linux GOARCH=$$arch CGO_ENABLED=0 $(GO) vet ./tpm/ima ./tpm/quote ./ledger ./ledger/audit || exit 1; \
+	done
+
+demo:
+	$(GO) run ./cmd/imaledger demo --once
+
+build:
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build $(GOFLAGS_RELEASE) -o bin/ $(PROGRAMS:%=./cmd/%)
+
+bench:
+	$(GO) test -run '^$$' -bench . ./tpm/... ./ledger
+
+soak:
+	$(MAKE) check FUZZTIME=5m
