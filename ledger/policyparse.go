@@ -139,7 +139,7 @@ func (p *policyParser) key(f []string, types keyTypes) (PolicyKey, error) {
 func (p *policyParser) group(f []string) error {
 	// SPEC: At least one member must be listed.
 	if len(f) < 3 {
-		return fmt.Errorf("want group <name> all|any|<k> <member>...")
+		return fmt.Errorf("want group <name> all|any|<k> <member>, and more members")
 	}
 	n := policyNode{name: f[0]}
 	for _, name := range f[2:] {

@@ -135,7 +135,8 @@ func (r *rulesReader) key(role, vkey string, list []note.Verifier) []note.Verifi
 		r.fail("%s: want an Ed25519 verifier key (name+id+base64): %v", role, err)
 		return list
 	}
-	public := vkey[strings.LastIndex(vkey, "+")+1:]
+	// The base64 may have a plus of its own: cut from the front.
+	public := strings.SplitN(vkey, "+", 3)[2]
 	other, twice := r.keys[public]
 	switch {
 	case len(list) == maxTrustKeys:

@@ -1,11 +1,9 @@
 package audit
 
 import (
-	"errors"
+	"crypto/sha256"
 	"fmt"
 	"io"
-
-	"crypto/sha256"
 
 	"github.com/imaledger/imaledger/ledger"
 )
@@ -43,9 +41,6 @@ func (s *State) commitStatement(j *Judgement) {
 		}
 	}
 }
-
-// errTooLong stops the reading of an addendum that is longer than was stated.
-var errTooLong = errors.New("longer than its entry states")
 
 // read returns a small addendum, after its size and digest were checked.
 func read(addenda Addenda, a ledger.Addendum) (content []byte, found bool, err error) {
