@@ -62,7 +62,7 @@ Nothing is proven by a list alone: for that, replay it against a quote.`,
   imaledger inspect --json --records list | jq -r '.items[].path'`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			list, err := openListFile(args, bank)
+			list, err := openJoinedList(args, bank)
 			if err != nil {
 				return err
 			}
@@ -87,7 +87,7 @@ Nothing is proven by a list alone: for that, replay it against a quote.`,
 	return cmd
 }
 
-func inspect(list *listFile, records bool) (*inspectReport, error) {
+func inspect(list *joinedList, records bool) (*inspectReport, error) {
 	r := &inspectReport{
 		Files: list.names, Bank: list.bank.String(), Order: "unknown",
 		Templates: map[string]uint64{}, PCRs: map[string]uint64{}, End: map[string]string{}, BootAggregates: []uint64{},

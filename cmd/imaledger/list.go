@@ -11,16 +11,16 @@ import (
 	"github.com/imaledger/imaledger/tpm/ima"
 )
 
-// A listFile is a measurement list in one or several files, which are joined in
+// A joinedList is a measurement list in one or several files, which are joined in
 // the order given. It can be read again and again.
-type listFile struct {
+type joinedList struct {
 	names []string
 	bank  ima.Bank
 }
 
-// openListFile finds out which digests the list stores, unless bank says so.
-func openListFile(names []string, bank string) (*listFile, error) {
-	l := &listFile{names: names, bank: ima.SHA1}
+// openJoinedList finds out which digests the list stores, unless bank says so.
+func openJoinedList(names []string, bank string) (*joinedList, error) {
+	l := &joinedList{names: names, bank: ima.SHA1}
 	if bank != "" {
 		var err error
 		if l.bank, err = ima.ParseBank(bank); err != nil {
@@ -43,7 +43,7 @@ func openListFile(names []string, bank string) (*listFile, error) {
 
 // fits reports whether the first record reads as one with digests of a bank. A
 // record whose digest is that of its data leaves no doubt; a violation's is zero.
-func (l *listFile) fits(b ima.Bank) (bool, error) {
+func (l *joinedList) fits(b ima.Bank) (bool, error) {
 	r, err := l.open()
 	if err != nil {
 		return false, err
@@ -58,7 +58,7 @@ func (l *listFile) fits(b ima.Bank) (bool, error) {
 }
 
 // open opens the files, one after the other as they are read.
-func (l *listFile) open() (io.ReadCloser, error) {
+func (l *joinedList) open() (io.ReadCloser, error) {
 	j := &joined{}
 	for _, name := range l.names {
 		f, err := os.Open(name)
@@ -89,7 +89,7 @@ func (j *joined) Close() error {
 }
 
 // place names the file and the byte in it of an offset in the joined list.
-func (l *listFile) place(offset int64) string {
+func (l *joinedList) place(offset int64) string {
 	for _, name := range l.names {
 		info, err := os.Stat(name)
 		if err != nil || len(l.names) == 1 || !info.Mode().IsRegular() || offset < info.Size() {
@@ -102,7 +102,7 @@ func (l *listFile) place(offset int64) string {
 
 // finding turns an error of reading or replaying the list into a finding; ok is
 // false for one that says nothing about the list.
-func (l *listFile) finding(err error) (f ledger.Finding, ok bool) {
+func (l *joinedList) finding(err error) (f ledger.Finding, ok bool) {
 	var syntax *ima.SyntaxError
 	var digest *ima.DigestError
 	var none *ima.NoCutError

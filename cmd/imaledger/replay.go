@@ -66,7 +66,7 @@ after the prefix), counters, findings.`,
       --ak ak.tpmt_public --pcrs pcrs.json --nonce 01 binary_runtime_measurements`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			list, err := openListFile(args, f.bank)
+			list, err := openJoinedList(args, f.bank)
 			if err != nil {
 				return err
 			}
@@ -104,7 +104,7 @@ after the prefix), counters, findings.`,
 
 // run makes the checks. What contradicts is a finding of the report; an error is
 // what keeps the checks from being made.
-func (f *replayFlags) run(list *listFile) (*replayReport, error) {
+func (f *replayFlags) run(list *joinedList) (*replayReport, error) {
 	nonce, err := hex.DecodeString(f.nonce)
 	if err != nil {
 		return nil, cli.Usagef("--nonce: %w", err)
@@ -174,7 +174,7 @@ func (f *replayFlags) quote(r *replayReport, nonce []byte) (*quote.Quote, *quote
 	return q, ak, nil
 }
 
-func (r *replayReport) replay(list *listFile, q *quote.Quote, ak *quote.AK, known, base ima.Values) error {
+func (r *replayReport) replay(list *joinedList, q *quote.Quote, ak *quote.AK, known, base ima.Values) error {
 	quoted := ima.Quoted{Hash: ima.Bank(ak.HashAlg), Digest: q.PCRDigest, Known: known}
 	start := make(ima.Values)
 	for _, b := range q.Selection {
@@ -218,7 +218,7 @@ func (r *replayReport) replay(list *listFile, q *quote.Quote, ak *quote.AK, know
 	return r.listError(list, first)
 }
 
-func (r *replayReport) listError(list *listFile, err error) error {
+func (r *replayReport) listError(list *joinedList, err error) error {
 	f, ok := list.finding(err)
 	if !ok {
 		return cli.Undecidedf("%s: %w", list.names[0], err)
@@ -227,7 +227,7 @@ func (r *replayReport) listError(list *listFile, err error) error {
 	return nil
 }
 
-func (l *listFile) cut(q ima.Quoted, base ima.Values, style ima.Style) (*ima.Cut, error) {
+func (l *joinedList) cut(q ima.Quoted, base ima.Values, style ima.Style) (*ima.Cut, error) {
 	in, err := l.open()
 	if err != nil {
 		return nil, err
@@ -241,7 +241,7 @@ func (l *listFile) cut(q ima.Quoted, base ima.Values, style ima.Style) (*ima.Cut
 }
 
 // each calls f for every record.
-func (l *listFile) each(f func(*ima.Record) error) error {
+func (l *joinedList) each(f func(*ima.Record) error) error {
 	in, err := l.open()
 	if err != nil {
 		return err
