@@ -152,7 +152,7 @@ func (p *policyParser) group(f []string) error {
 		case !found:
 			return fmt.Errorf("group %s: %.64q is not defined on a line before", n.name, name)
 		case p.nodes[m].parent >= 0:
-			return fmt.Errorf("group %s: %.64q is a member of %s already, and would count twice", n.name, name, p.nodes[p.nodes[m].parent].name)
+			return fmt.Errorf("group %s: %.64q is a member of a group already, and would count twice", n.name, name)
 		}
 		p.nodes[m].parent = len(p.nodes) // what define gives the group
 		n.members = append(n.members, m)
