@@ -12,15 +12,17 @@ import (
 	"filippo.io/torchwood"
 )
 
-// The cases on which policy readers in use disagree, with the verdict of
-// c2sp.org/tlog-policy.
-func TestPolicyWhereReadersDisagree(t *testing.T) {
+type policyCase struct{ name, policy, want string }
+
+// disputedPolicies are the cases on which policy readers in use disagree, with
+// the verdict of c2sp.org/tlog-policy.
+func disputedPolicies(t testing.TB) []policyCase {
 	l, l2, a, b := logSigner("log.example"), logSigner("log2.example"), witnessSigner("a.example"), witnessSigner("b.example")
 	renamed, _ := encodeVKey("other.example", 0x04, publicOf(t, a.vkey))
 	plain := ed25519Key("a.example", 0x01)
 	mlLog, mlWitness := mldsaKey(t, "log.example"), mldsaKey(t, "a.example")
 	start := "log " + l.vkey + "\nwitness a " + a.vkey + "\nwitness b " + b.vkey + "\n"
-	for _, row := range []struct{ name, policy, want string }{
+	return []policyCase{
 		{"witness without URL", "witness a " + a.vkey + "\nquorum a\n", ""},
 		{"group g 0 a", start + "group g 0 a\nquorum g\n", "line 4: group g: threshold \"0\", want all, any, or 1 to 1"},
 		{"group g 2 a a", start + "group g 2 a a\nquorum g\n", "line 4: group g: \"a\" is a member"},
@@ -31,9 +33,14 @@ func TestPolicyWhereReadersDisagree(t *testing.T) {
 		{"ML-DSA log key", "log " + mlLog.vkey + "\nquorum none\n", ""},
 		{"two log lines", "log " + l.vkey + "\nlog " + l2.vkey + "\nquorum none\n", ""},
 		{"carriage returns", "log " + l.vkey + "\r\nquorum none\r\n", "line 1: byte 0x0d"},
-	} {
+	}
+}
+
+func TestPolicyWhereReadersDisagree(t *testing.T) {
+	for _, row := range disputedPolicies(t) {
 		t.Run(row.name, func(t *testing.T) { checkPolicy(t, row.policy, row.want) })
 	}
+	l, l2 := logSigner("log.example"), logSigner("log2.example")
 	t.Run("two log lines, any one suffices", func(t *testing.T) {
 		p := mustPolicy(t, "log %s\nlog %s\nquorum none\n", l.vkey, l2.vkey)
 		for _, key := range []noteSigner{l, l2} {
