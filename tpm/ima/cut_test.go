@@ -197,7 +197,7 @@ func TestViolationPlaces(t *testing.T) {
 // is extended with padded SHA-1, and its list stores the same. Another style
 // does not fit: neither the quote, nor the stored digest.
 func TestUnmappedBank(t *testing.T) {
-	padded := Styles{SHA3_256: StylePadded}
+	padded := KernelStyles()
 	var list []byte // …_tpm_alg_27, of the vectors
 	for _, rec := range readAll(t, vector(t, "A", "V", "B"), Format{Bank: SHA1}) {
 		stored := append(bytes.Clone(rec.Digest), make([]byte, 12)...)

@@ -26,8 +26,7 @@ type Fields struct {
 	Xattrs  []Xattr    // of xattrnames, xattrlengths, xattrvalues
 
 	// Bound says that registers bind the template data, and so what is read from
-	// it here: once a quote covers the record, it is proven. They do not for a
-	// violation, nor for a record whose register is not Attestable. The
+	// it here: once a quote covers the record, it is proven. See Record.Bound. The
 	// template's name is never bound: it says how the data is read, and a data
 	// field of the same form can be passed off as another (sig as buf).
 	Bound bool
@@ -73,7 +72,7 @@ func (e *FieldError) Error() string {
 // gives no error; data that does not have the form of a known one gives a
 // *FieldError.
 func (r *Record) Fields() (*Fields, error) {
-	f := &Fields{Format: formatOf(r.Template), Bound: !r.Violation() && Attestable(r.PCR)}
+	f := &Fields{Format: formatOf(r.Template), Bound: r.Bound()}
 	if f.Format == nil {
 		return f, nil
 	}

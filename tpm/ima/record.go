@@ -52,6 +52,10 @@ func (r *Record) Violation() bool {
 	return true
 }
 
+// Bound reports whether the record's register binds its data: not a violation's,
+// and not that of a record whose register the kernel cannot extend.
+func (r *Record) Bound() bool { return !r.Violation() && Attestable(r.PCR) }
+
 // legacy reports whether the record has the template "ima".
 func (r *Record) legacy() bool { return string(r.Template) == legacyTemplate }
 

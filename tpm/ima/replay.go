@@ -27,6 +27,12 @@ const (
 // Styles gives banks their style; one that is missing has StyleDigest.
 type Styles map[Bank]Style
 
+// KernelStyles returns the styles of a current kernel. It has no numbers for the
+// SHA-3 banks, and pads those, beside others that it digests.
+func KernelStyles() Styles {
+	return Styles{SHA3_256: StylePadded, SHA3_384: StylePadded, SHA3_512: StylePadded}
+}
+
 // A DigestError is a record whose stored digest is not that of its data. Either
 // was altered, or the list is of another bank than was said.
 type DigestError struct {
