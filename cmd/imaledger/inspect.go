@@ -49,6 +49,7 @@ type inspectRecord struct {
 func newInspectCommand() *cobra.Command {
 	var asJSON, records bool
 	var bank string
+	var banks []string
 	cmd := &cobra.Command{
 		Use:   "inspect [--json] [--records] LIST...",
 		Short: "Look into a measurement list of the kernel",
@@ -66,7 +67,7 @@ Nothing is proven by a list alone: for that, replay it against a quote.`,
 			if err != nil {
 				return err
 			}
-			r, err := inspect(list, records)
+			r, err := inspect(list, banks, records)
 			if err != nil {
 				return err
 			}
@@ -84,21 +85,29 @@ Nothing is proven by a list alone: for that, replay it against a quote.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&records, "records", false, "print each record")
 	cmd.Flags().StringVar(&bank, "bank", "", "whose digests the list stores; found out if not given")
+	cmd.Flags().StringSliceVar(&banks, "banks", []string{"sha1", "sha256"}, "banks to replay, separated by commas; the list's own always is")
 	return cmd
 }
 
-func inspect(list *joinedList, records bool) (*inspectReport, error) {
+func inspect(list *joinedList, bankNames []string, records bool) (*inspectReport, error) {
 	r := &inspectReport{
 		Files: list.names, Bank: list.bank.String(), Order: "unknown",
 		Templates: map[string]uint64{}, PCRs: map[string]uint64{}, End: map[string]string{}, BootAggregates: []uint64{},
 	}
-	banks := []ima.Bank{ima.SHA1, ima.SHA256}
+	var banks []ima.Bank
+	for _, name := range bankNames {
+		b, err := ima.ParseBank(name)
+		if err != nil {
+			return nil, cli.Usagef("--banks: %w", err)
+		}
+		banks = append(banks, b)
+	}
 	if !slices.Contains(banks, list.bank) && list.bank.Available() {
 		banks = append(banks, list.bank)
 	}
-	pcrs, err := ima.NewReplayer(banks, nil, nil)
+	pcrs, err := ima.NewReplayer(banks, nil, ima.KernelStyles())
 	if err != nil {
-		return nil, err
+		return nil, cli.Usagef("--banks: %w", err)
 	}
 	err = list.each(func(rec *ima.Record) error {
 		if err := pcrs.Extend(rec); err != nil {
