@@ -178,6 +178,12 @@ func TestTimeBounds(t *testing.T) {
 		if got := ours.NotBefore(c); got != 20 {
 			t.Errorf("not before %d, want 20, from the one witness that both have", got)
 		}
+		// Another key whose name and key ID were made to be those of w1's.
+		c = stamped(ours, [2]uint64{1, 20})
+		c.Cosignatures[0].VKey = "another"
+		if got := ours.NotBefore(c); got != 0 {
+			t.Errorf("not before %d, from a key that the policy does not have", got)
+		}
 	})
 }
 

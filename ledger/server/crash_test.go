@@ -131,7 +131,7 @@ func TestBrokenStore(t *testing.T) {
 		}
 	}
 	l.server.addenda = brokenStore{good, disk, nil, nil}
-	fresh := newTestTPM(t)
+	fresh := newTestAK(t)
 	_, _, err := l.Enrol(t.Context(), client.EnrolRequest{Host: "new", AKPublic: fresh.ak}, 0)
 	problem(t, err, http.StatusInternalServerError, "")
 	if n, err := l.server.log.reader.IntegratedSize(t.Context()); err != nil || n != 1 {
@@ -268,7 +268,7 @@ func TestKill(t *testing.T) {
 	var wg sync.WaitGroup
 	cmd := start()
 	for i := range hosts {
-		acked[i], list[i] = make(map[ledger.Hash]uint64), &testHost{name: fmt.Sprint("host-", i), tpm: newTestTPM(t)}
+		acked[i], list[i] = make(map[ledger.Hash]uint64), &testHost{name: fmt.Sprint("host-", i), tpm: newTestAK(t)}
 		wg.Go(func() { list[i].run(ctx, t, l, acked[i]) })
 	}
 	for range kills {

@@ -108,7 +108,7 @@ func TestEnrol(t *testing.T) {
 		t.Fatalf("%+v, want the entry of before", c)
 	}
 	// A new AK of the same TPM.
-	renewed := newTestTPM(t)
+	renewed := newTestAK(t)
 	renewed.ekKey, renewed.ek = d.ekKey, d.ek
 	if e, _ := l.enrolTPM(t, "h", renewed); e.Sequence != 3 || e.AK != renewed.akName() {
 		t.Fatalf("%+v", e)
@@ -181,7 +181,7 @@ func TestActivationIsBound(t *testing.T) {
 	}
 	// Another AK of another TPM cannot be slipped beside a real EK: its TPM does
 	// not open the credential.
-	mixed := newTestTPM(t)
+	mixed := newTestAK(t)
 	r := request("mixed", d)
 	r.AKPublic = mixed.ak
 	ch, _, err := l.Enrol(t.Context(), r, 0)
@@ -212,7 +212,7 @@ func TestOneKeyTwoHosts(t *testing.T) {
 	l := startLedger(t, ledger.GradeFirstUse)
 	d := newTestTPM(t)
 	l.enrolTPM(t, "a", d)
-	sameEK, sameAK := newTestTPM(t), newTestTPM(t)
+	sameEK, sameAK := newTestAK(t), newTestTPM(t)
 	sameEK.ekKey, sameEK.ek = d.ekKey, d.ek
 	sameAK.akKey, sameAK.ak, sameAK.parsed = d.akKey, d.ak, d.parsed
 	for code, d := range map[ledger.Code]*testTPM{ledger.EKReused: sameEK, ledger.AKReused: sameAK} {
@@ -301,7 +301,7 @@ func TestSoftwareGrade(t *testing.T) {
 	l := startLedger(t, ledger.GradeSoftware, ledger.GradeFirstUse)
 	h := l.enrolHost(t, "soft")
 	l.enrolTPM(t, "tpm", newTestTPM(t))
-	other := newTestTPM(t)
+	other := newTestAK(t)
 	for _, name := range []string{"soft", "tpm"} {
 		_, _, err := l.Enrol(t.Context(), client.EnrolRequest{Host: name, AKPublic: other.ak}, 0)
 		problem(t, err, http.StatusUnprocessableEntity, ledger.EnrolmentGrade)
@@ -322,7 +322,7 @@ func TestSoftwareGrade(t *testing.T) {
 // trust folder.
 func TestForeignEnrolment(t *testing.T) {
 	l := startLedger(t, ledger.GradeSoftware)
-	d := newTestTPM(t)
+	d := newTestAK(t)
 	evidence := &ledger.EnrolmentEvidence{}
 	e := &ledger.Enrolment{Log: testOrigin, Host: "h", AK: d.akName(), AKPublic: d.ak, Grade: ledger.GradeSoftware, Evidence: evidence.Addendum()}
 	stranger, _ := signer(t, "stranger.example")

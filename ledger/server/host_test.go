@@ -35,15 +35,12 @@ type testTPM struct {
 
 func sized(b []byte) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...) }
 
-// testEK is made once: making RSA keys takes most of a test's time.
-func newTestTPM(t testing.TB) *testTPM {
+// newTestAK returns a TPM without an EK, which takes most of the time to make.
+func newTestAK(t testing.TB) *testTPM {
 	t.Helper()
 	d := &testTPM{reset: 1, pcr10: make([]byte, 32)}
 	var err error
 	if d.akKey, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
-		t.Fatal(err)
-	}
-	if d.ekKey, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
 		t.Fatal(err)
 	}
 	point, err := d.akKey.PublicKey.Bytes()
@@ -53,14 +50,24 @@ func newTestTPM(t testing.TB) *testTPM {
 	// ECC, SHA-256, restricted signing; no policy, no symmetric; ECDSA with
 	// SHA-256, P-256, no KDF; the point.
 	d.ak = append(unhex("0023000b00050472000000100018000b00030010"), append(sized(point[1:33]), sized(point[33:])...)...)
+	if d.parsed, err = quote.ParseAK(d.ak); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func newTestTPM(t testing.TB) *testTPM {
+	t.Helper()
+	d := newTestAK(t)
+	var err error
+	if d.ekKey, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+		t.Fatal(err)
+	}
 	// RSA, SHA-256, the EK template of the TCG: restricted decryption, AES-128-CFB.
 	policy := unhex("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa")
 	d.ek = append(unhex("0001000b000300b2"), sized(policy)...)
 	d.ek = append(d.ek, unhex("000600800043001008000000"+"0000")...)
 	d.ek = append(d.ek, sized(d.ekKey.N.FillBytes(make([]byte, 256)))...)
-	if d.parsed, err = quote.ParseAK(d.ak); err != nil {
-		t.Fatal(err)
-	}
 	if _, err := quote.ParseEK(d.ek); err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +231,7 @@ func (h *testHost) fork() *testHost {
 
 // The leaves that these tests make replay as the kernel's lists do.
 func TestTestRecordsReplay(t *testing.T) {
-	h := &testHost{name: "h", tpm: newTestTPM(t)}
+	h := &testHost{name: "h", tpm: newTestAK(t)}
 	_, payload := h.segment(t, "log.example", &ledger.Checkpoint{}, "/bin/sh", "/bin/ls")
 	r := ima.NewReader(bytes.NewReader(payload), ima.Format{Bank: ima.SHA256, Order: ima.LittleEndian})
 	p, err := ima.NewReplayer([]ima.Bank{ima.SHA256}, nil, nil)

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -123,10 +124,29 @@ func newConfig(t testing.TB, grades ...ledger.Grade) *testLedger {
 	}
 	l.vkey, l.policy = vkey, []byte(policy)
 	l.config = Config{
-		Dir: t.TempDir(), Signer: logSigner, Trust: trust, Registrars: []note.Signer{registrar}, AllowSoftware: software, PublicPayloads: true,
+		Dir: tempDir(t), Signer: logSigner, Trust: trust, Registrars: []note.Signer{registrar}, AllowSoftware: software, PublicPayloads: true,
 		CheckpointInterval: 100 * time.Millisecond, BatchMaxAge: 5 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(testWriter{t}, nil)),
 	}
 	return l
+}
+
+// tempDir is t.TempDir for a directory that Tessera writes to: its workers end
+// some moments after they are told to.
+func tempDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(t.TempDir(), "ledger")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for range 100 {
+			if os.RemoveAll(dir) == nil {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
+	return dir
 }
 
 // testWriter writes to a test's log, until it ends.
@@ -183,7 +203,7 @@ func startLedger(t testing.TB, grades ...ledger.Grade) *testLedger {
 // enrolHost enrols a host at grade software.
 func (l *testLedger) enrolHost(t testing.TB, name string) *testHost {
 	t.Helper()
-	h := &testHost{name: name, tpm: newTestTPM(t)}
+	h := &testHost{name: name, tpm: newTestAK(t)}
 	ch, a, err := l.Enrol(t.Context(), client.EnrolRequest{Host: name, AKPublic: h.tpm.ak}, client.MaxWait)
 	if err != nil || ch != nil {
 		t.Fatalf("enrol %s: challenge %v, %v", name, ch, err)

@@ -137,7 +137,7 @@ func TestWitnessesAway(t *testing.T) {
 	if _, err := l.Checkpoint(t.Context()); problem(t, err, http.StatusNotFound, "") == nil {
 		t.Fatal("a checkpoint without its quorum")
 	}
-	h := &testHost{name: "h", tpm: newTestTPM(t)}
+	h := &testHost{name: "h", tpm: newTestAK(t)}
 	_, a, err := l.Enrol(t.Context(), client.EnrolRequest{Host: "h", AKPublic: h.tpm.ak}, 0)
 	if err != nil || a.Proof != "" || a.Index != 0 {
 		t.Fatalf("%+v, %v", a, err)

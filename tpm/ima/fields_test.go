@@ -39,7 +39,7 @@ func TestFieldErrors(t *testing.T) {
 	if f, err := record("sig", 0, 0, 0, 0).Fields(); err != nil || len(f.Sig) != 0 {
 		t.Errorf("an empty signature: %+v, %v", f, err)
 	}
-	for name, want := range map[string]string{"/bin/a b": "/bin/a b", "/a\nb": `"/a\nb"`, "\xff": `"\xff"`, "/‮x": `"/\u202ex"`, "": `""`} {
+	for name, want := range map[string]string{"/bin/a b": "/bin/a b", "/a\nb": `"/a\nb"`, "\xff": `"\xff"`, "/\u202ex": `"/\u202ex"`, "": `""`} {
 		if got := Printable([]byte(name)); got != want {
 			t.Errorf("Printable(%q) = %s, want %s", name, got, want)
 		}
