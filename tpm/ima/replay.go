@@ -135,13 +135,30 @@ func (p *Replayer) Extend(rec *Record) error {
 	}
 	p.known[rec.PCR] = true
 	for i := range p.banks {
-		b := &p.banks[i]
-		value := b.value[rec.PCR][:b.size]
-		copy(b.ext[:], value)
-		copy(b.ext[b.size:], b.sum[:b.size])
-		b.bank.appendSum(value[:0], b.ext[:2*b.size])
+		p.banks[i].extend(int(rec.PCR))
 	}
 	return nil
+}
+
+// ExtendDigest extends one register with a digest of which nothing else is
+// known. It is for records that are not disclosed.
+func (p *Replayer) ExtendDigest(s Slot, digest []byte) error {
+	b := p.find(s.Bank)
+	if b == nil || s.PCR < 0 || s.PCR >= MaxPCRs || len(digest) != s.Bank.Size() {
+		return fmt.Errorf("replay: %d bytes for %s: no register of the replayed banks", len(digest), s)
+	}
+	copy(b.sum[:], digest)
+	b.extend(s.PCR)
+	p.known[s.PCR] = true
+	return nil
+}
+
+// extend does what TPM2_PCR_Extend does with b.sum.
+func (b *replayBank) extend(pcr int) {
+	value := b.value[pcr][:b.size]
+	copy(b.ext[:], value)
+	copy(b.ext[b.size:], b.sum[:b.size])
+	b.bank.appendSum(value[:0], b.ext[:2*b.size])
 }
 
 // check compares the stored digest. There is one right one for each style: a
