@@ -25,7 +25,9 @@ lint:
 	$(GO) mod tidy -diff
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
 
+# Once as it is, for the ratios of speed, and once for races.
 test:
+	$(GO) test ./...
 	$(GO) test -race ./...
 
 # Every fuzz target of every package, a short while each.

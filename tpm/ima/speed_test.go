@@ -101,6 +101,9 @@ func TestReplayMemory(t *testing.T) {
 // turn in one run; the best of several tries of each, since the machine is
 // shared.
 func TestReplaySpeed(t *testing.T) {
+	if raceEnabled {
+		return // the race detector slows the replay and not the hashing; make check runs both
+	}
 	list := readFile(t, recordings+"big-7.3/cut1/binary_runtime_measurements")
 	all := readAll(t, list, Format{Bank: SHA1})
 	best := func(d *time.Duration, f func()) {

@@ -1,0 +1,5 @@
+//go:build race
+
+package ima
+
+const raceEnabled = true
