@@ -87,8 +87,7 @@ type bundleCheck struct {
 	last  *Segment
 }
 
-// items reads the entries and their proofs, and sorts them by host and
-// sequence; statements stand before.
+// items reads the entries and their proofs, and puts them in order.
 func (c *bundleCheck) items() ([]item, error) {
 	var items []item
 	for _, f := range c.b.Files {
@@ -118,11 +117,23 @@ func (c *bundleCheck) items() ([]item, error) {
 		items = append(items, it)
 	}
 	slices.SortStableFunc(items, func(a, b item) int {
-		x, xs := link(a.entry)
-		y, ys := link(b.entry)
+		x, xs := a.place()
+		y, ys := b.place()
 		return cmp.Or(cmp.Compare(x, y), cmp.Compare(xs, ys))
 	})
 	return items, nil
+}
+
+// place orders entries: statements by index, since one refers to another before
+// it, then each host's by sequence.
+func (it item) place() (host string, n uint64) {
+	if _, ok := it.entry.(ledger.HostEntry); ok {
+		return link(it.entry)
+	}
+	if it.receipt != nil {
+		n = it.receipt.Index
+	}
+	return "", n
 }
 
 func link(e ledger.Entry) (host string, sequence uint64) {

@@ -3,6 +3,8 @@ package audit
 import (
 	"bytes"
 	"crypto/ed25519"
+	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -179,19 +181,27 @@ func TestRecordsAltered(t *testing.T) {
 			w, h := small(t)
 			h.measure(10)
 			h.alter = func(s *ledger.Segment) {
-				var records [][]byte
-				for r := ima.NewReader(bytes.NewReader(h.list[h.sealed:h.extended]), ima.Format{Bank: ima.SHA1}); ; {
-					rec, err := r.Next()
-					if err != nil {
-						break
-					}
-					records = append(records, bytes.Clone(rec.Raw))
-				}
-				remake(t, w, s, row.alter(records))
+				remake(t, w, s, row.alter(recordsIn(t, h.list[h.sealed:h.extended])))
 			}
 			h.seal(0)
 			refuse(t, w.check(w.bundle(nil)), row.want)
 		})
+	}
+}
+
+// recordsIn takes a list apart.
+func recordsIn(t *testing.T, list []byte) [][]byte {
+	t.Helper()
+	var records [][]byte
+	for r := ima.NewReader(bytes.NewReader(list), ima.Format{Bank: ima.SHA1}); ; {
+		rec, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return records
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		records = append(records, bytes.Clone(rec.Raw))
 	}
 }
 
@@ -332,7 +342,11 @@ func TestLeftOut(t *testing.T) {
 		t.Errorf("without the last: %v", r.Findings)
 	}
 	// The first ones: it says so.
-	refuse(t, w.check(w.bundle(at("stock", 1))), ledger.HistoryPartial)
+	partial := w.check(w.bundle(at("stock", 1)))
+	refuse(t, partial, ledger.HistoryPartial)
+	if partial.Class() != ledger.Noted {
+		t.Errorf("without the first: %v", partial.Findings)
+	}
 	refuse(t, w.check(w.bundle(func(int, ledger.Entry) bool { return false })), ledger.EntryMissing)
 }
 
@@ -625,6 +639,9 @@ func TestErasure(t *testing.T) {
 	state(w, &ledger.Erasure{Log: origin, Retention: policy, Erased: []ledger.Erased{{Leaf: leaf, Payload: payload}}, Reason: "older than thirty days", Time: 2}, h)
 	r := without(w, payload)
 	refuse(t, r, ledger.PayloadErased)
+	if slices.Contains(codes(r), ledger.EntryMissing) {
+		t.Errorf("the retention policy was not found: %v", r.Findings)
+	}
 	if r.Class() != ledger.Undecided || !strings.Contains(r.Segments[1].Statement(), "erased under retention policy 7 by [operator.example]") {
 		t.Errorf("%s: %s; %v", r.Class(), r.Segments[1].Statement(), r.Findings)
 	}

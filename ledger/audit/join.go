@@ -9,10 +9,10 @@ import (
 
 // judgeJoin holds a segment's begin to the end of the one before it, and the
 // TPM's counters to those of the quote before. It follows FORMAT.md, "Joins".
-func (s *State) judgeJoin(j *Judgement, seg *ledger.Segment, h *Host, q *quote.Quote) {
+func (s *State) judgeJoin(j *Judgement, seg *ledger.Segment, h *Host, skipped bool, q *quote.Quote) {
 	prev, was := h.Last, h.quote
 	if prev == nil {
-		s.judgeFirst(j, seg, h)
+		judgeFirst(j, seg, skipped)
 		return
 	}
 	reset := q.ResetCount > was.reset
@@ -69,14 +69,14 @@ func (s *State) judgeJoin(j *Judgement, seg *ledger.Segment, h *Host, q *quote.Q
 }
 
 // judgeFirst: SPEC: J5. A host's first segment begins a boot, or declares what
-// is missing.
-func (s *State) judgeFirst(j *Judgement, seg *ledger.Segment, h *Host) {
+// is missing. skipped says that the evidence begins in the middle of the chain.
+func judgeFirst(j *Judgement, seg *ledger.Segment, skipped bool) {
 	switch {
 	case seg.Join.Kind == ledger.JoinBoot:
 		judgeBoot(j, seg)
 	case seg.Join.Kind == ledger.JoinGap:
 		j.find(ledger.Gap, "records before #%d are missing: the host says %s", seg.Sequence, seg.Join.Reason)
-	case !s.partial || !h.skipped:
+	case !skipped:
 		j.find(ledger.JoinInvalid, "continues, but the host has no segment before it")
 	}
 }

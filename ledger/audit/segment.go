@@ -67,7 +67,7 @@ func (s *State) judgeSegment(j *Judgement, seg *ledger.Segment, addenda Addenda)
 		return
 	}
 	// SPEC: 9. The segment joins the one before it.
-	s.judgeJoin(j, seg, before, q)
+	s.judgeJoin(j, seg, before, next.skipped, q)
 
 	next.Last, next.renewed = seg, false
 	next.quote = counters{q.ResetCount, q.RestartCount, q.Clock}
