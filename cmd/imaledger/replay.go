@@ -186,11 +186,24 @@ func (r *replayReport) replay(list *joinedList, q *quote.Quote, ak *quote.AK, kn
 			}
 		}
 	}
+	// With PCR 10 as it was read after the quote first, if it was: that is fast.
+	// It may be wrong, so then without.
+	expected := make(ima.Values)
+	for slot, v := range known {
+		if slot.PCR == ima.DefaultPCR {
+			expected[slot] = v
+		}
+	}
 	var first error
 	for _, style := range []struct {
-		name  string
-		style ima.Style
-	}{{"digest", ima.StyleDigest}, {"padded", ima.StylePadded}, {"padded-ff", ima.StylePaddedFF}} {
+		name     string
+		style    ima.Style
+		expected ima.Values
+	}{{"digest", ima.StyleDigest, expected}, {"digest", ima.StyleDigest, nil}, {"padded", ima.StylePadded, nil}, {"padded-ff", ima.StylePaddedFF, nil}} {
+		if style.expected != nil && len(expected) == 0 {
+			continue
+		}
+		quoted.Expected = style.expected
 		cut, err := list.cut(quoted, start, style.style)
 		if err == nil {
 			r.Prefix, r.Records, r.Unattested, r.Style = cut.Prefix, cut.Records, cut.Unattested, style.name

@@ -13,20 +13,31 @@ import (
 type candidate struct {
 	digest []byte // the quoted one
 	slots  []Slot
+	banks  []int  // index of each slot's bank in the quote's selection
 	at     []int  // where each slot's value begins in values
 	values []byte // of all slots
 	hash   hash.Hash
 	fixed  int // bytes of values that state has taken in
 	state  []byte
 	sum    []byte
+	// What the values are expected to be before the digest is worth computing.
+	expected []expectation
+}
+
+type expectation struct {
+	at    int // in values
+	value []byte
 }
 
 func newCandidate(q Quoted, value func(Slot) []byte) *candidate {
 	c := &candidate{digest: q.Digest, hash: q.Hash.New()}
-	for _, b := range q.Selection {
+	for k, b := range q.Selection {
 		for _, pcr := range b.PCRs {
 			slot := Slot{b.Bank, pcr}
-			c.slots, c.at = append(c.slots, slot), append(c.at, len(c.values))
+			if v, ok := q.Expected[slot]; ok {
+				c.expected = append(c.expected, expectation{len(c.values), v})
+			}
+			c.slots, c.banks, c.at = append(c.slots, slot), append(c.banks, k), append(c.at, len(c.values))
 			c.values = append(c.values, value(slot)...)
 		}
 	}
@@ -34,13 +45,13 @@ func newCandidate(q Quoted, value func(Slot) []byte) *candidate {
 	return c
 }
 
-// update takes over a register's value, in every bank, from the replay.
-func (c *candidate) update(p *Replayer, pcr int) {
+// update takes over a register's value in every bank of the selection.
+func (c *candidate) update(pcr int, value func(bank int) []byte) {
 	for i, slot := range c.slots {
 		if slot.PCR != pcr {
 			continue
 		}
-		copy(c.values[c.at[i]:], p.Value(slot))
+		copy(c.values[c.at[i]:], value(c.banks[i]))
 		if c.at[i] < c.fixed {
 			c.fixed, c.state = c.at[i], nil
 		}
@@ -49,6 +60,11 @@ func (c *candidate) update(p *Replayer, pcr int) {
 
 // matches reports whether the values have the quoted digest.
 func (c *candidate) matches() bool {
+	for _, e := range c.expected {
+		if !bytes.Equal(c.values[e.at:][:len(e.value)], e.value) {
+			return false
+		}
+	}
 	if c.state == nil || !c.restore() {
 		c.hash.Reset()
 		c.hash.Write(c.values[:c.fixed])

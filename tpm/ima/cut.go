@@ -18,6 +18,11 @@ type Quoted struct {
 	// list does extend, and for PCR 10, they are not used: those begin at the
 	// base, or at zero.
 	Known Values
+	// Expected has values that quoted registers are thought to hold after the
+	// prefix. It saves time: a prefix that gives other ones is not held to the
+	// digest. So where they may be wrong, such as when they were read after the
+	// quote, a *NoCutError means nothing before the search was made without them.
+	Expected Values
 }
 
 // A Cut is where a quote divides a list.
@@ -73,8 +78,10 @@ func newCutter(q Quoted, base Values, styles Styles) (*cutter, error) {
 			if pcr < 0 || pcr >= MaxPCRs {
 				return nil, fmt.Errorf("cut: the quote selects PCR %d of %s, the last is %d", pcr, s.Bank, MaxPCRs-1)
 			}
-			if v, known := q.Known[Slot{s.Bank, pcr}]; known && len(v) != s.Bank.Size() {
-				return nil, fmt.Errorf("cut: the known value of %s has %d bytes, want %d", Slot{s.Bank, pcr}, len(v), s.Bank.Size())
+			for _, values := range []Values{q.Known, q.Expected} {
+				if v, known := values[Slot{s.Bank, pcr}]; known && len(v) != s.Bank.Size() {
+					return nil, fmt.Errorf("cut: the known value of %s has %d bytes, want %d", Slot{s.Bank, pcr}, len(v), s.Bank.Size())
+				}
 			}
 			quoted++
 		}
@@ -117,52 +124,75 @@ func (c *cutter) start() {
 	}
 	hinted, bare := newCandidate(c.quoted, value(MaxPCRs)), newCandidate(c.quoted, value(firmwarePCRs))
 	c.candidates = []*candidate{hinted, bare}
-	c.update(DefaultPCR) // which is about to change
+	// PCR 10 is about to change.
+	c.update(DefaultPCR, func(bank int) []byte { return c.pcrs.Value(Slot{c.quoted.Selection[bank].Bank, DefaultPCR}) })
 	c.dropTwin()
 }
 
 // update takes a register's new value into the candidates.
-func (c *cutter) update(pcr int) {
+func (c *cutter) update(pcr int, value func(bank int) []byte) {
 	for _, candidate := range c.candidates {
-		candidate.update(c.pcrs, pcr)
+		candidate.update(pcr, value)
 	}
 }
 
 func (c *cutter) run(r *Reader) (*Cut, error) {
+	line := newPipeline(c.pcrs)
+	defer line.stop()
 	var at Cut // how far the list was read
 	c.try(at)
+
+	banks := len(c.quoted.Selection)
+	this, next := newBatch(banks), newBatch(banks)
+	this.fill(r)
+	line.send(this)
 	for {
-		rec, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
+		if this.end == nil {
+			next.fill(r)
+			line.send(next)
 		}
-		if err != nil {
+		if err := line.finish(this); err != nil {
 			return nil, err
 		}
-		if err := c.pcrs.Extend(rec); err != nil {
-			return nil, err
+		for i := range this.recs[:this.n] {
+			rec := &this.recs[i]
+			c.take(&at, &rec.Record, func(bank int) []byte { return this.banks[bank].after[i][:c.quoted.Selection[bank].Bank.Size()] })
 		}
-		at.Prefix++
-		at.PrefixBytes += int64(len(rec.Raw))
-		switch {
-		case !Attestable(rec.PCR):
-			at.Unattested++
-		case c.cut == nil:
-			c.name(rec)
-			c.update(int(rec.PCR))
-			c.try(at)
-		default:
-			c.name(rec)
+		if errors.Is(this.end, io.EOF) {
+			return c.result(at.Prefix, at.PrefixBytes, r.Format().Order)
 		}
+		if this.end != nil {
+			return nil, this.end
+		}
+		this, next = next, this
 	}
-	return c.result(at.Prefix, at.PrefixBytes, r.Format().Order)
 }
 
-// name notes the first record that names a register.
-func (c *cutter) name(rec *Record) {
+// take goes on by a record; after gives its register's value after it.
+func (c *cutter) take(at *Cut, rec *Record, after func(bank int) []byte) {
+	at.Prefix++
+	at.PrefixBytes += int64(len(rec.Raw))
+	if !Attestable(rec.PCR) {
+		at.Unattested++
+		return
+	}
+	first := c.name(rec)
+	if c.cut != nil {
+		return
+	}
+	c.update(int(rec.PCR), after)
+	if first {
+		c.dropTwin()
+	}
+	c.try(*at)
+}
+
+// name notes the first record that names a register, and reports whether this
+// is it.
+func (c *cutter) name(rec *Record) bool {
 	pcr := int(rec.PCR)
 	if c.named[pcr] {
-		return
+		return false
 	}
 	c.named[pcr] = true
 	for _, b := range c.quoted.Selection {
@@ -170,8 +200,7 @@ func (c *cutter) name(rec *Record) {
 			c.unquoted = &UnquotedError{Slot: Slot{b.Bank, pcr}, Record: rec.Index}
 		}
 	}
-	c.update(pcr)
-	c.dropTwin()
+	return true
 }
 
 // dropTwin leaves one candidate where the two have become the same.

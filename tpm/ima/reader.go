@@ -16,8 +16,10 @@ const readStep = 64 << 10
 type Reader struct {
 	r       io.Reader
 	format  Format
-	size    int // of a stored digest
-	rec     Record
+	size    int    // of a stored digest
+	index   uint64 // of the record being read
+	offset  int64  // of it, bytes
+	rec     Record // of Next
 	buf     []byte // the record being read; Record's slices point into it
 	in      []byte // read ahead
 	start   int    // of what is left in in
@@ -38,36 +40,43 @@ func (r *Reader) Format() Format { return r.format }
 // none gives a *SyntaxError, and so does one that ends inside a record. The
 // record is good until the next call.
 func (r *Reader) Next() (*Record, error) {
-	if r.err != nil {
-		return nil, r.err
-	}
-	if r.size == 0 {
-		r.err = fmt.Errorf("list of %s: digests of unknown size", r.format.Bank)
-		return nil, r.err
-	}
-	rec := &r.rec
-	if len(r.buf) > 0 {
-		rec.Index++
-		rec.Offset += int64(len(r.buf))
-	}
 	r.buf = r.buf[:0]
-	if err := r.record(rec); err != nil {
-		if r.ioError != nil {
-			err = fmt.Errorf("record %d at byte %d: %w", rec.Index, rec.Offset, r.ioError)
-		}
-		r.err = err
+	if err := r.next(&r.rec); err != nil {
 		return nil, err
 	}
-	return rec, nil
+	return &r.rec, nil
+}
+
+// next reads a record into rec and into buf, which must be empty.
+func (r *Reader) next(rec *Record) error {
+	if r.err == nil && r.size == 0 {
+		r.err = fmt.Errorf("list of %s: digests of unknown size", r.format.Bank)
+	}
+	if r.err != nil {
+		return r.err
+	}
+	rec.Index, rec.Offset = r.index, r.offset
+	if r.err = r.record(rec); r.err != nil {
+		if r.ioError != nil {
+			r.err = fmt.Errorf("record %d at byte %d: %w", r.index, r.offset, r.ioError)
+		}
+		return r.err
+	}
+	r.index++
+	r.offset += int64(len(r.buf))
+	return nil
 }
 
 func (r *Reader) fail(mend, format string, args ...any) error {
-	return &SyntaxError{r.rec.Index, r.rec.Offset, fmt.Sprintf(format, args...), mend}
+	return &SyntaxError{r.index, r.offset, fmt.Sprintf(format, args...), mend}
 }
 
 // record reads one record. The slices are set only when it is whole, since buf
 // may move while it grows.
 func (r *Reader) record(rec *Record) error {
+	if r.whole(rec) {
+		return nil
+	}
 	if err := r.take(4, "PCR number"); err != nil {
 		if len(r.buf) == 0 && errors.Is(err, io.ErrUnexpectedEOF) && r.ioError == nil {
 			return io.EOF
@@ -100,11 +109,39 @@ func (r *Reader) record(rec *Record) error {
 	} else if dataAt, err = r.sized("template data", MaxData); err != nil {
 		return err
 	}
-	nameEnd := nameAt + int(r.format.Order.uint32(r.buf[nameAt-4:]))
+	r.set(rec, pcr, nameAt, nameAt+int(r.format.Order.uint32(r.buf[nameAt-4:])), dataAt)
+	return nil
+}
+
+// set points the record into buf, which has all of it.
+func (r *Reader) set(rec *Record, pcr uint32, nameAt, nameEnd, dataAt int) {
 	rec.PCR, rec.bank, rec.order = pcr, r.format.Bank, r.format.Order
 	rec.Raw, rec.Digest = r.buf, r.buf[4:4+r.size]
 	rec.Template, rec.Data = r.buf[nameAt:nameEnd], r.buf[dataAt:]
-	return nil
+}
+
+// whole reads, in one piece, a record that was read ahead to its end and that
+// nothing is special about. For any other it does nothing and reports false.
+func (r *Reader) whole(rec *Record) bool {
+	in, order, nameAt := r.in[r.start:], r.format.Order, 4+r.size+4
+	if order == DetectOrder || len(in) < nameAt+MaxName+4 {
+		return false
+	}
+	pcr, name := order.uint32(in), order.uint32(in[nameAt-4:])
+	if pcr > maxListPCR || name > MaxName {
+		return false
+	}
+	nameEnd := nameAt + int(name)
+	dataAt := nameEnd + 4
+	data := order.uint32(in[nameEnd:])
+	if string(in[nameAt:nameEnd]) == legacyTemplate || data > MaxData || len(in) < dataAt+int(data) {
+		return false
+	}
+	n := dataAt + int(data)
+	r.buf = append(r.buf, in[:n]...)
+	r.start += n
+	r.set(rec, pcr, nameAt, nameEnd, dataAt)
+	return true
 }
 
 // sized reads a length and as many bytes, and returns where these begin.
@@ -172,7 +209,7 @@ func (r *Reader) take(n int, what string) error {
 // clean end, which record tells by the empty buf.
 func (r *Reader) ended(what string) error {
 	text := fmt.Sprintf("the list ends inside this record, at its %s, after %d of its bytes", what, len(r.buf))
-	return &endError{&SyntaxError{r.rec.Index, r.rec.Offset, text, "it was truncated: copy it again to its end"}}
+	return &endError{&SyntaxError{r.index, r.offset, text, "it was truncated: copy it again to its end"}}
 }
 
 // endError is a SyntaxError that is also an unexpected end.

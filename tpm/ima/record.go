@@ -36,7 +36,7 @@ type Record struct {
 
 	bank   Bank // of Digest
 	order  Order
-	hashed [legacyHashed]byte
+	hashed []byte // of a legacy record, see hashInput
 }
 
 // Violation reports whether the record stands for a file that was being written
@@ -66,10 +66,13 @@ func (r *Record) hashInput() []byte {
 	if !r.legacy() {
 		return r.Data
 	}
-	clear(r.hashed[:])
-	copy(r.hashed[:], r.Data[:legacyDigest])
+	if r.hashed == nil {
+		r.hashed = make([]byte, legacyHashed)
+	}
+	clear(r.hashed)
+	copy(r.hashed, r.Data[:legacyDigest])
 	copy(r.hashed[legacyDigest:], r.Data[legacyDigest+4:])
-	return r.hashed[:]
+	return r.hashed
 }
 
 // Sum returns what the record extends its register with in a bank, in the given

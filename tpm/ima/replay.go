@@ -110,25 +110,13 @@ func (p *Replayer) find(b Bank) *replayBank {
 // Attestable changes nothing.
 func (p *Replayer) Extend(rec *Record) error {
 	violation, input := rec.Violation(), rec.hashInput()
-	checked := violation
 	for i := range p.banks {
-		b := &p.banks[i]
-		rec.appendSum(b.sum[:0], b.bank, b.style, violation, input)
-		if b.bank == rec.bank && !checked {
-			if err := rec.check(b.sum[:b.size]); err != nil {
-				return err
-			}
-			checked = true
-		}
-	}
-	if !checked {
-		// The list's bank is not replayed.
-		if !rec.bank.Available() {
-			return fmt.Errorf("record %d at byte %d: the stored %s digest cannot be checked: %w", rec.Index, rec.Offset, rec.bank, ErrUnavailable)
-		}
-		if err := rec.check(rec.appendSum(p.sum[:0], rec.bank, p.styles[rec.bank], false, input)); err != nil {
+		if err := p.banks[i].digest(rec, violation, input); err != nil {
 			return err
 		}
+	}
+	if err := p.checkUnreplayed(rec, violation, input); err != nil {
+		return err
 	}
 	if !Attestable(rec.PCR) {
 		return nil
@@ -136,6 +124,28 @@ func (p *Replayer) Extend(rec *Record) error {
 	p.known[rec.PCR] = true
 	for i := range p.banks {
 		p.banks[i].extend(int(rec.PCR))
+	}
+	return nil
+}
+
+// checkUnreplayed checks the stored digest where the list's bank is none of
+// those that are replayed.
+func (p *Replayer) checkUnreplayed(rec *Record, violation bool, input []byte) error {
+	switch {
+	case violation || p.find(rec.bank) != nil:
+		return nil
+	case !rec.bank.Available():
+		return fmt.Errorf("record %d at byte %d: the stored %s digest cannot be checked: %w", rec.Index, rec.Offset, rec.bank, ErrUnavailable)
+	}
+	return rec.check(rec.appendSum(p.sum[:0], rec.bank, p.styles[rec.bank], false, input))
+}
+
+// digest computes what a record extends the bank with into sum, and checks the
+// stored digest if it is of this bank.
+func (b *replayBank) digest(rec *Record, violation bool, input []byte) error {
+	rec.appendSum(b.sum[:0], b.bank, b.style, violation, input)
+	if b.bank == rec.bank && !violation {
+		return rec.check(b.sum[:b.size])
 	}
 	return nil
 }
