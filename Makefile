@@ -13,9 +13,9 @@ check: tools lint test fuzz cross demo
 # What the tests hold the code against: swtpm is a TPM 2.0 in software, evmctl
 # replays measurement lists. The race detector needs a C compiler. On Debian they
 # are installed if they are missing.
-PACKAGES := swtpm swtpm-tools ima-evm-utils gcc libc6-dev
+PACKAGES := swtpm swtpm-tools ima-evm-utils gcc libc6-dev curl
 tools:
-	@for p in swtpm swtpm_setup evmctl gcc; do command -v $$p >/dev/null || missing=1; done; \
+	@for p in swtpm swtpm_setup evmctl gcc curl; do command -v $$p >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then \
 		command -v apt-get >/dev/null || { echo "please install $(PACKAGES)" >&2; exit 1; }; \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y $(PACKAGES); \

@@ -90,7 +90,8 @@ anyone can check later, offline, what a machine ran, in which order, and when.
 	p.f(`
 Try next:
   imaledger verify --trust %[1]s/trust %[1]s/evidence.tar
-  tar xf %[1]s/evidence.tar -C /tmp && ls /tmp/leaves      plain text, look into one
+  tar xf %[1]s/evidence.tar -C %[1]s && ls %[1]s/leaves
+                                        plain text: look into one
   imaledger inspect /sys/kernel/security/ima/binary_runtime_measurements
 `, dir)
 	if p.err != nil || once {

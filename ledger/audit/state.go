@@ -174,11 +174,18 @@ func (s *State) judgeLink(j *Judgement, e ledger.HostEntry) *Host {
 		j.find(ledger.ChainFork, "the host's chain has #%d already, and goes to #%d", sequence, h.Sequence)
 	case h.Last == nil:
 		next.skipped = true
-		s.missingBefore(j, fmt.Sprintf("#%d to #%d are missing", h.Sequence+1, sequence-1))
+		s.missingBefore(j, missing(h.Sequence+1, sequence-1))
 	default:
-		j.find(ledger.ChainBroken, "#%d to #%d are missing", h.Sequence+1, sequence-1)
+		j.find(ledger.ChainBroken, "%s", missing(h.Sequence+1, sequence-1))
 	}
 	return next
+}
+
+func missing(from, to uint64) string {
+	if from == to {
+		return fmt.Sprintf("#%d is missing", from)
+	}
+	return fmt.Sprintf("#%d to #%d are missing", from, to)
 }
 
 func (s *State) missingBefore(j *Judgement, what string) {

@@ -1,0 +1,60 @@
+package cmd_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestREADMELedger runs the commands of the README's "Run a ledger", on other
+// ports. The checkpoint that they end with is signed by the log and cosigned.
+func TestREADMELedger(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, ok := strings.Cut(string(readme), "\n## Run a ledger\n")
+	_, script, ok2 := strings.Cut(section, "\n```\n")
+	script, _, ok3 := strings.Cut(script, "\n```\n")
+	if !ok || !ok2 || !ok3 {
+		t.Fatal("README.md has no commands in \"Run a ledger\"")
+	}
+	bin := t.TempDir()
+	if out, err := exec.Command("go", "build", "-o", bin, "./imaledger", "./imaledgerd", "./imaledger-witness").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, port := range []string{"8080", "8081"} {
+		script = strings.ReplaceAll(script, ":"+port, fmt.Sprintf(":%d", freePort(t)))
+	}
+	// As a person would, it waits until the daemons are there, and stops them.
+	script = strings.ReplaceAll(script, "curl ", "curl -fsS --retry 50 --retry-all-errors --retry-delay 1 --retry-max-time 60 ")
+	script = "set -e\ntrap 'kill $started; wait' EXIT\n" + strings.ReplaceAll(script, " &\n", " &\nstarted=\"$started $!\"\n")
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
+	cmd.WaitDelay = 10 * time.Second
+	cmd.Dir = t.TempDir()
+	cmd.Env = append(os.Environ(), "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"ledger.example/one\n0\n", "\n\n— ledger.example/one ", "\n— witness.example/w1 "} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
