@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/google/go-tpm/tpm2"
@@ -47,6 +48,9 @@ func StartSwtpm(dir string) (*Swtpm, error) {
 	s.cmd = exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+dir,
 		"--server", "type=unixio,path="+s.Socket(), "--ctrl", "type=unixio,path="+s.control(), "--flags", "not-need-init,startup-clear")
 	s.cmd.Stderr = &s.log
+	// In a group of its own: what interrupts this program from a terminal lets it
+	// end its work with the TPM first.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := s.cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start swtpm: %w", err), os.RemoveAll(sockets))
 	}
