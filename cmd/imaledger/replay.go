@@ -310,20 +310,13 @@ const maxJSON = 1 << 20
 
 // readPCRs reads the hint; an empty name is none.
 func readPCRs(name string) (ima.Values, error) {
-	values := make(ima.Values)
-	if name == "" {
-		return values, nil
-	}
-	b, err := readLimited(name, maxJSON)
-	if err != nil {
-		return nil, err
-	}
 	var file struct {
 		PCRs map[string]map[string]string `json:"pcrs"`
 	}
-	if err := json.Unmarshal(b, &file); err != nil {
-		return nil, cli.Usagef("%s: %w", name, err)
+	if err := readJSON(name, &file); err != nil {
+		return nil, err
 	}
+	values := make(ima.Values)
 	for bank, pcrs := range file.PCRs {
 		for index, value := range pcrs {
 			if _, err := strconv.ParseUint(index, 10, 8); err != nil {
@@ -339,24 +332,32 @@ func readPCRs(name string) (ima.Values, error) {
 
 // readBase reads the base; an empty name is zero throughout.
 func readBase(name string) (ima.Values, error) {
-	values := make(ima.Values)
-	if name == "" {
-		return values, nil
-	}
-	b, err := readLimited(name, maxJSON)
-	if err != nil {
+	var file map[string]string
+	if err := readJSON(name, &file); err != nil {
 		return nil, err
 	}
-	var file map[string]string
-	if err := json.Unmarshal(b, &file); err != nil {
-		return nil, cli.Usagef("%s: %w", name, err)
-	}
+	values := make(ima.Values)
 	for slot, value := range file {
 		if err := setValue(values, slot, value); err != nil {
 			return nil, cli.Usagef("%s: %w", name, err)
 		}
 	}
 	return values, nil
+}
+
+// readJSON reads a small file; an empty name leaves v as it is.
+func readJSON(name string, v any) error {
+	if name == "" {
+		return nil
+	}
+	b, err := readLimited(name, maxJSON)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return cli.Usagef("%s: %w", name, err)
+	}
+	return nil
 }
 
 func setValue(values ima.Values, slot, value string) error {

@@ -26,7 +26,7 @@ func CheckReceipt(trust *ledger.Trust, subject string, leaf ledger.Hash, proof [
 	}
 	checkpoint, err := p.Verify(trust.Policy, leaf)
 	if err != nil {
-		return nil, []ledger.Finding{finding(checkpointCode(err), subject, leaf, err)}
+		return nil, []ledger.Finding{finding(CheckpointCode(err), subject, leaf, err)}
 	}
 	r := &Receipt{p.Index, checkpoint, trust.Policy.NotAfter(checkpoint)}
 	findings := unknownLines(subject, leaf, checkpoint)
@@ -47,7 +47,7 @@ func checkAnchor(trust *ledger.Trust, subject string, leaf ledger.Hash, seg *led
 	}
 	c, err := trust.Policy.Verify(note)
 	if err != nil {
-		return nil, 0, []ledger.Finding{finding(checkpointCode(err), subject+", anchor", leaf, err)}
+		return nil, 0, []ledger.Finding{finding(CheckpointCode(err), subject+", anchor", leaf, err)}
 	}
 	switch {
 	case c.Origin != seg.Log:
@@ -70,9 +70,9 @@ func finding(code ledger.Code, subject string, leaf ledger.Hash, err error) ledg
 	return ledger.Finding{Code: code, Subject: subject, Text: err.Error(), Entry: fmt.Sprintf("%x", leaf)}
 }
 
-// checkpointCode is the one place where the errors of proofs and checkpoints
+// CheckpointCode is the one place where the errors of proofs and checkpoints
 // become codes.
-func checkpointCode(err error) ledger.Code {
+func CheckpointCode(err error) ledger.Code {
 	var quorum *ledger.QuorumError
 	switch {
 	case errors.Is(err, ledger.ErrInclusion):

@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/audit"
 )
 
 // judgeAnchor checks that the checkpoint a segment is anchored to is one of this
@@ -32,7 +33,7 @@ func (s *Server) judgeAnchor(leaf ledger.Hash, seg *ledger.Segment) ([]ledger.Fi
 	}
 	c, err := s.config.Trust.Policy.Verify(raw)
 	if err != nil {
-		return found(checkpointCode(err), "%v", err)
+		return found(audit.CheckpointCode(err), "%v", err)
 	}
 	if c.Origin != seg.Log || c.Size != seg.Anchor.Size || c.Root != seg.Anchor.Root {
 		return found(ledger.AnchorMismatch, "the checkpoint is of %s, size %d, root %x; the segment states %s, %d, %x",
@@ -67,21 +68,4 @@ func (s *Server) readSmall(digest ledger.Hash, max int64) ([]byte, error) {
 		return nil, errTooLong
 	}
 	return b, err
-}
-
-// checkpointCode names what is wrong with a checkpoint.
-func checkpointCode(err error) ledger.Code {
-	var quorum *ledger.QuorumError
-	switch {
-	case errors.Is(err, ledger.ErrLogUnknown):
-		return ledger.CheckpointUnknown
-	case errors.Is(err, ledger.ErrLogSignature):
-		return ledger.CheckpointSignature
-	case errors.Is(err, ledger.ErrCosignature):
-		return ledger.CosignatureInvalid
-	case errors.As(err, &quorum):
-		return ledger.QuorumNotMet
-	default:
-		return ledger.CheckpointMalformed
-	}
 }
