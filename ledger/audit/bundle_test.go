@@ -1,4 +1,4 @@
-package audit
+package audit_test
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/audit"
 	"github.com/imaledger/imaledger/tpm/ima"
 )
 
@@ -48,7 +49,7 @@ func stagingList(t testing.TB) []byte {
 	return slices.Concat(ten, readFile(t, dir+"04-staged/binary_runtime_measurements_staged"), readFile(t, dir+"09-after-kexec-later/binary_runtime_measurements"))
 }
 
-func codes(r *Report) []ledger.Code {
+func codes(r *audit.Report) []ledger.Code {
 	var list []ledger.Code
 	for _, f := range r.Findings {
 		if !slices.Contains(list, f.Code) {
@@ -95,7 +96,7 @@ func small(t testing.TB) (*world, *host) {
 
 // refuse holds that the report has the code, and a class that no tool calls
 // verified.
-func refuse(t *testing.T, r *Report, want ledger.Code) {
+func refuse(t *testing.T, r *audit.Report, want ledger.Code) {
 	t.Helper()
 	if !slices.Contains(codes(r), want) {
 		t.Errorf("found %v, want %s", r.Findings, want)
@@ -622,7 +623,7 @@ func TestCertificateGrade(t *testing.T) {
 
 // TestErasure: a payload that is gone is erased by policy, or missing.
 func TestErasure(t *testing.T) {
-	without := func(w *world, gone ledger.Hash) *Report {
+	without := func(w *world, gone ledger.Hash) *audit.Report {
 		w.sources = slices.DeleteFunc(w.sources, func(s ledger.BundleSource) bool { return s.Hash == gone })
 		return w.check(w.bundle(nil))
 	}
@@ -691,7 +692,7 @@ func TestBundleEveryByte(t *testing.T) {
 		if err != nil {
 			return false
 		}
-		r, err := CheckBundle(w.trust, b)
+		r, err := audit.CheckBundle(w.trust, b)
 		return err == nil && r.Class() == ledger.Noted
 	}
 	if !accepted() {

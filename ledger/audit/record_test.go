@@ -1,4 +1,4 @@
-package audit
+package audit_test
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/audit"
 )
 
 // TestRecordProofs proves every record of a real segment in both forms, and
@@ -21,7 +22,7 @@ func TestRecordProofs(t *testing.T) {
 	violations := 0
 	for i := range seg.Count {
 		for _, sealed := range []bool{false, true} {
-			p, err := ProveRecord(seg, bytes.NewReader(payload), i, sealed)
+			p, err := audit.ProveRecord(seg, bytes.NewReader(payload), i, sealed)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -29,7 +30,7 @@ func TestRecordProofs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			claim, findings := CheckRecord(seg, p)
+			claim, findings := audit.CheckRecord(seg, p)
 			if claim == nil || claim.Sealed != sealed || claim.Index != i || !bytes.Equal(claim.Raw, p.Record) {
 				t.Fatalf("record %d, sealed %v: %+v, %v", i, sealed, claim, findings)
 			}
@@ -44,11 +45,11 @@ func TestRecordProofs(t *testing.T) {
 	if violations != 4 {
 		t.Errorf("%d proofs of violations, want two of each form", violations)
 	}
-	if _, err := ProveRecord(seg, bytes.NewReader(payload), seg.Count, false); err == nil {
+	if _, err := audit.ProveRecord(seg, bytes.NewReader(payload), seg.Count, false); err == nil {
 		t.Error("a record after the last is proven")
 	}
 	for _, sealed := range []bool{false, true} {
-		p, err := ProveRecord(seg, bytes.NewReader(payload), 7, sealed)
+		p, err := audit.ProveRecord(seg, bytes.NewReader(payload), 7, sealed)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +61,7 @@ func TestRecordProofs(t *testing.T) {
 			raw[i] ^= 1
 			altered, err := ledger.ParseRecordProof(raw)
 			if err == nil {
-				claim, _ := CheckRecord(seg, altered)
+				claim, _ := audit.CheckRecord(seg, altered)
 				if claim != nil && (!sealed || !bytes.Equal(altered.Record[after:], p.Record[after:])) {
 					t.Errorf("sealed %v: byte %d altered, and it verifies", sealed, i)
 				}

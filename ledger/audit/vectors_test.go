@@ -1,4 +1,4 @@
-package audit
+package audit_test
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/audit"
 )
 
 // writeVectors makes the vectors anew. The keys of hosts sign with fresh
@@ -97,7 +98,7 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-func checkVector(t *testing.T, v bundleVector) *Report {
+func checkVector(t *testing.T, v bundleVector) *audit.Report {
 	t.Helper()
 	read := func(name string) []byte { return readFile(t, filepath.Join(vectorDir, v.Trust, name)) }
 	var roots [][]byte
@@ -112,26 +113,26 @@ func checkVector(t *testing.T, v bundleVector) *Report {
 	raw := readFile(t, filepath.Join(vectorDir, v.Bundle))
 	b, err := ledger.OpenBundle(bytes.NewReader(raw), int64(len(raw)))
 	if bad, ok := err.(*ledger.BundleError); ok {
-		return &Report{Findings: []ledger.Finding{{Code: bad.Code}}}
+		return &audit.Report{Findings: []ledger.Finding{{Code: bad.Code}}}
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := CheckBundle(trust, b)
+	r, err := audit.CheckBundle(trust, b)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-func vectorClass(r *Report) string {
+func vectorClass(r *audit.Report) string {
 	if r.Class() == ledger.Noted {
 		return "verified"
 	}
 	return r.Class().String()
 }
 
-func recordsOf(r *Report) uint64 {
+func recordsOf(r *audit.Report) uint64 {
 	var n uint64
 	for _, s := range r.Segments {
 		if s.Replayed {
@@ -159,7 +160,7 @@ func checkRecordVector(t *testing.T, v recordVector) (ok, bound bool) {
 	if err != nil {
 		return false, false
 	}
-	claim, _ := CheckRecord(seg, p)
+	claim, _ := audit.CheckRecord(seg, p)
 	return claim != nil, claim != nil && claim.Bound
 }
 
@@ -469,11 +470,11 @@ func (m *maker) makeRecords() {
 	entry := enc(h.last.Marshal())
 	for _, sealed := range []bool{false, true} {
 		for i := range h.last.Count {
-			p, err := ProveRecord(h.last, bytes.NewReader(h.list[:h.sealed]), i, sealed)
+			p, err := audit.ProveRecord(h.last, bytes.NewReader(h.list[:h.sealed]), i, sealed)
 			if err != nil {
 				m.t.Fatal(err)
 			}
-			claim, _ := CheckRecord(h.last, p)
+			claim, _ := audit.CheckRecord(h.last, p)
 			if claim == nil {
 				m.t.Fatalf("record %d is refused", i)
 			}

@@ -1,4 +1,4 @@
-package audit
+package audit_test
 
 import (
 	"bytes"
@@ -23,6 +23,7 @@ import (
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/agent"
+	"github.com/imaledger/imaledger/ledger/audit"
 	"github.com/imaledger/imaledger/tpm"
 	"github.com/imaledger/imaledger/tpm/ima"
 	"github.com/imaledger/imaledger/tpm/quote"
@@ -201,13 +202,13 @@ func (w *world) write(sources []ledger.BundleSource) []byte {
 	return b.Bytes()
 }
 
-func (w *world) check(raw []byte) *Report {
+func (w *world) check(raw []byte) *audit.Report {
 	w.t.Helper()
 	b, err := ledger.OpenBundle(bytes.NewReader(raw), int64(len(raw)))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	r, err := CheckBundle(w.trust, b)
+	r, err := audit.CheckBundle(w.trust, b)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -457,4 +458,12 @@ func ekName(t testing.TB, public []byte) ledger.Name {
 		t.Fatal(err)
 	}
 	return ledger.Name(ek.Name)
+}
+
+// link returns where an entry stands in its host's chain.
+func link(e ledger.Entry) (host string, sequence uint64) {
+	if h, ok := e.(ledger.HostEntry); ok {
+		host, sequence, _ = h.Link()
+	}
+	return host, sequence
 }
