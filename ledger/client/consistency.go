@@ -1,0 +1,64 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/imaledger/imaledger/ledger"
+)
+
+// Consistent checks that the tree of one checkpoint continues the tree of an
+// older one, from the log's tiles. Both were verified by a policy before. The
+// error wraps ledger.ErrConsistency where the log signed two histories; any other
+// says that it did not give what proves it.
+func (c *Client) Consistent(ctx context.Context, older, newer *ledger.Checkpoint) error {
+	if older.Size > newer.Size {
+		return fmt.Errorf("the older checkpoint has size %d, the newer one %d", older.Size, newer.Size)
+	}
+	var path []ledger.Hash
+	if older.Size > 0 && older.Size < newer.Size {
+		tree := tlog.Tree{N: int64(newer.Size), Hash: tlog.Hash(newer.Root)}
+		p, err := tlog.ProveTree(tree.N, int64(older.Size), tlog.TileHashReader(tree, &tileReader{ctx, c}))
+		if err != nil {
+			return fmt.Errorf("consistency of sizes %d and %d: %w", older.Size, newer.Size, err)
+		}
+		for _, h := range p {
+			path = append(path, ledger.Hash(h))
+		}
+	}
+	return ledger.VerifyConsistency(older, newer, path)
+}
+
+// A tileReader reads tiles: c2sp.org/tlog-tiles. TileHashReader holds them to the
+// tree's root.
+type tileReader struct {
+	ctx    context.Context
+	client *Client
+}
+
+const tileHeight = 8
+
+func (r *tileReader) Height() int { return tileHeight }
+
+func (r *tileReader) SaveTiles([]tlog.Tile, [][]byte) {}
+
+func (r *tileReader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
+	var list [][]byte
+	for _, t := range tiles {
+		// The specification leaves the height out of the path.
+		path := "/tile/" + strings.TrimPrefix(t.Path(), fmt.Sprintf("tile/%d/", tileHeight))
+		_, b, err := r.client.small(r.ctx, http.MethodGet, path, nil, 0, http.StatusOK)
+		if err != nil {
+			return nil, fmt.Errorf("tile %s: %w", path, err)
+		}
+		if len(b) != t.W*tlog.HashSize {
+			return nil, fmt.Errorf("tile %s: %d bytes, want %d", path, len(b), t.W*tlog.HashSize)
+		}
+		list = append(list, b)
+	}
+	return list, nil
+}
