@@ -27,8 +27,14 @@ type Input struct {
 	// Known are register values read beside the quote, for registers that the
 	// list does not extend.
 	Known ima.Values
+	// Expected are values thought to be quoted, of registers that the list does
+	// extend. They save time; see ima.Quoted.
+	Expected ima.Values
 	// Previous is the host's segment before, nil for none; Quote is its quote.
 	Previous *ledger.Segment
+	// Boot says that the kernel's list and the registers began anew although
+	// resetCount is that of Previous: after a TPM Restart.
+	Boot bool
 	// Gap declares a gap and its reason; Base and First are then the host's
 	// claim. Empty for no gap.
 	Gap   string
@@ -94,7 +100,7 @@ func (in *Input) join(s *ledger.Segment, q *quote.Quote, named map[int]bool) (im
 		s.First = in.First
 		return in.Base, nil
 	}
-	if in.Previous == nil {
+	if in.Previous == nil || in.Boot {
 		s.Join.Kind = ledger.JoinBoot
 		return base, nil
 	}
@@ -120,7 +126,7 @@ func (in *Input) join(s *ledger.Segment, q *quote.Quote, named map[int]bool) (im
 
 // cut tries the styles in turn: the host's kernel has one of them.
 func (in *Input) cut(q *quote.Quote, base ima.Values) (*ima.Cut, ima.Styles, error) {
-	quoted := ima.Quoted{Hash: in.Hash, Digest: q.PCRDigest, Known: in.Known}
+	quoted := ima.Quoted{Hash: in.Hash, Digest: q.PCRDigest, Known: in.Known, Expected: in.Expected}
 	for _, b := range q.Selection {
 		quoted.Selection = append(quoted.Selection, ima.SelectedBank{Bank: ima.Bank(b.Bank), PCRs: b.PCRs})
 	}

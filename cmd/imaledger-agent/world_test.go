@@ -1,0 +1,315 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/agent"
+	"github.com/imaledger/imaledger/ledger/audit"
+	"github.com/imaledger/imaledger/ledger/client"
+	"github.com/imaledger/imaledger/ledger/server"
+	"github.com/imaledger/imaledger/tpm/ima"
+	"github.com/imaledger/imaledger/tpm/securityfs"
+	"github.com/imaledger/imaledger/witness"
+)
+
+// A world is a real ledger with two witnesses of which both are demanded, and
+// the host of a fakeKernel.
+type world struct {
+	t      *testing.T
+	trust  *ledger.Trust
+	server *server.Server
+	client *client.Client
+	kernel *fakeKernel
+	dir    string
+	change func(*agent.Config)
+	// before, if it is set, may answer in the ledger's place.
+	before atomic.Pointer[func(w http.ResponseWriter, r *http.Request) bool]
+}
+
+func keyPair(t *testing.T, name string) (note.Signer, string) {
+	t.Helper()
+	skey, vkey, err := note.GenerateKey(rand.Reader, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := note.NewSigner(skey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer, vkey
+}
+
+func newWorld(t *testing.T, flavour securityfs.Flavour) *world {
+	t.Helper()
+	w := &world{t: t, kernel: newFakeKernel(t, flavour), dir: filepath.Join(t.TempDir(), "agent")}
+	signer, vkey := keyPair(t, "log.example/agent")
+	registrar, registrarKey := keyPair(t, "registrar.example")
+	policy := "log " + vkey + "\n"
+	for i := range 2 {
+		policy += fmt.Sprintf("witness w%d %s\n", i, startWitness(t, i, vkey))
+	}
+	policy += "group both all w0 w1\nquorum both\n"
+	rules := ledger.TrustRulesFormat + "\nregistrar " + registrarKey + "\nregistrars 1\ngrade software because this is a test\n"
+	var err error
+	if w.trust, err = ledger.ParseTrust([]byte(policy), []byte(rules)); err != nil {
+		t.Fatal(err)
+	}
+	// Tessera's workers end some moments after they are told to.
+	dir, err := os.MkdirTemp("", "ledger")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.RouteLogs(slog.New(slog.DiscardHandler))
+	w.server, err = server.New(t.Context(), server.Config{
+		Dir: dir, Signer: signer, Trust: w.trust, Registrars: []note.Signer{registrar}, AllowSoftware: true, PublicPayloads: true,
+		CheckpointInterval: 100 * time.Millisecond, BatchMaxAge: 5 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if f := w.before.Load(); f == nil || !(*f)(rw, r) {
+			w.server.ServeHTTP(rw, r)
+		}
+	}))
+	w.client = &client.Client{Base: s.URL}
+	t.Cleanup(func() {
+		s.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		w.server.Close(ctx)
+		for range 100 {
+			if os.RemoveAll(dir) == nil {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
+	return w
+}
+
+func startWitness(t *testing.T, i int, logKey string) string {
+	t.Helper()
+	key, err := witness.GenerateKey(rand.Reader, fmt.Sprintf("witness%d.example", i))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := witness.ParseLog(logKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := witness.New(witness.Config{Key: key, Logs: []witness.Log{l}, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(w)
+	t.Cleanup(func() { s.Close(); w.Close() })
+	return key.VKey() + " " + s.URL
+}
+
+// answer lets f answer in the ledger's place where it returns true; nil ends it.
+func (w *world) answer(f func(w http.ResponseWriter, r *http.Request) bool) {
+	if f == nil {
+		w.before.Store(nil)
+		return
+	}
+	w.before.Store(&f)
+}
+
+func (w *world) down() {
+	w.answer(func(rw http.ResponseWriter, _ *http.Request) bool {
+		http.Error(rw, "down", http.StatusServiceUnavailable)
+		return true
+	})
+}
+
+// errPower is a power cut.
+var errPower = errors.New("power cut")
+
+// config is what a host's agent is given.
+func (w *world) config() agent.Config {
+	c := agent.Config{
+		Host: "h.example", Trust: w.trust, Dir: w.dir, TPM: w.kernel.tpm, Kernel: w.kernel, Ledger: w.client, BootID: w.kernel.bootID,
+		Errors: agent.KernelErrors{Staged: securityfs.ErrStaged, Nothing: securityfs.ErrNothing, Suspended: securityfs.ErrSuspended},
+		Banks:  []ima.Bank{ima.SHA256}, SpoolLimit: 1 << 20, Wait: 10 * time.Second,
+		Logger: slog.New(slog.NewTextHandler(testLog{w.t}, nil)),
+	}
+	c.Delete = map[securityfs.Flavour]agent.Deletion{
+		securityfs.Staging: agent.DeleteStaged, securityfs.Counted: agent.DeleteCount, securityfs.ReadOnly: agent.DeleteNever}[w.kernel.flavour]
+	if w.change != nil {
+		w.change(&c)
+	}
+	return c
+}
+
+type testLog struct{ t *testing.T }
+
+func (l testLog) Write(b []byte) (int, error) {
+	l.t.Logf("%s", bytes.TrimSpace(b))
+	return len(b), nil
+}
+
+// once starts an agent, has it make a round, and stops it. A step's name cuts
+// the power there.
+func (w *world) once(cut string) (err error) {
+	w.t.Helper()
+	c := w.config()
+	c.Step = func(step string) {
+		if step == cut {
+			panic(errPower)
+		}
+	}
+	a, err := agent.New(c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() {
+		if e := a.Close(); e != nil {
+			w.t.Error(e)
+		}
+		if r := recover(); r != nil {
+			if r != errPower {
+				panic(r)
+			}
+			err = errPower
+		}
+	}()
+	return a.Once(w.t.Context())
+}
+
+// round is once, and must succeed.
+func (w *world) round() {
+	w.t.Helper()
+	if err := w.once(""); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// evidence puts together what a stranger gets, and has it checked.
+func (w *world) evidence() (*audit.Report, [][]byte) {
+	w.t.Helper()
+	var sources []ledger.BundleSource
+	var payloads [][]byte
+	read := func(name string) []byte {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return b
+	}
+	entries, err := filepath.Glob(filepath.Join(w.dir, "chain", "*.entry"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	add := func(folder string, content []byte, leaf ledger.Hash) {
+		if key := folder + string(leaf[:]) + string(content); !seen[key] {
+			seen[key] = true
+			sources = append(sources, ledger.SourceBytes(folder, content, leaf))
+		}
+	}
+	for _, name := range entries {
+		raw, base := read(name), name[:len(name)-len(".entry")]
+		leaf := ledger.LeafHash(raw)
+		add(ledger.FolderLeaves, raw, ledger.Hash{})
+		add(ledger.FolderProofs, read(base+".proof"), leaf)
+		entry, err := ledger.ParseEntry(raw)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		var content bytes.Buffer
+		switch e := entry.(type) {
+		case *ledger.Enrolment:
+			if err := w.client.Addendum(w.t.Context(), e.Evidence.Digest, ledger.MaxEnrolmentEvidence, &content); err != nil {
+				w.t.Fatal(err)
+			}
+			add(ledger.FolderEvidence, content.Bytes(), ledger.Hash{})
+		case *ledger.Segment:
+			if err := w.client.Addendum(w.t.Context(), e.Payload.Digest, ledger.MaxPayload, &content); err != nil {
+				w.t.Fatal(err)
+			}
+			payloads = append(payloads, content.Bytes())
+			add(ledger.FolderPayloads, content.Bytes(), ledger.Hash{})
+			add(ledger.FolderAnchors, read(base+".anchor"), ledger.Hash{})
+		}
+	}
+	var tar bytes.Buffer
+	if err := ledger.WriteBundle(&tar, sources); err != nil {
+		w.t.Fatal(err)
+	}
+	b, err := ledger.OpenBundle(bytes.NewReader(tar.Bytes()), int64(tar.Len()))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r, err := audit.CheckBundle(w.trust, b)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r, payloads
+}
+
+// whole checks that the evidence contradicts nothing, and that what the ledger
+// has of each boot is what the kernel listed: the same records in the same order,
+// but for the unsealed at its end. It returns how many are sealed in all.
+func (w *world) whole() int {
+	w.t.Helper()
+	r, payloads := w.evidence()
+	if r.Class() != ledger.Noted && r.Class() != 0 {
+		w.t.Errorf("%v", r.Findings)
+	}
+	boot, at, sealed := -1, 0, 0
+	for i, s := range r.Segments {
+		if s.Join == string(ledger.JoinBoot) {
+			boot++
+			at = 0
+			for boot < len(w.kernel.history) && !bytes.HasPrefix(bytes.Join(w.kernel.history[boot], nil), payloads[i]) {
+				boot++ // nothing of that one was sealed
+			}
+		}
+		if boot >= len(w.kernel.history) {
+			w.t.Fatalf("#%d begins a boot that there was not", s.Sequence)
+		}
+		rest := bytes.Join(w.kernel.history[boot], nil)[at:]
+		if !bytes.HasPrefix(rest, payloads[i]) {
+			w.t.Fatalf("#%d (%s) does not have the records that the kernel listed", s.Sequence, s.Join)
+		}
+		at += len(payloads[i])
+		sealed += int(s.Count)
+	}
+	return sealed
+}
+
+// exported checks that the newest list is all that the kernel listed in this
+// boot.
+func (w *world) exported() {
+	w.t.Helper()
+	lists, err := filepath.Glob(filepath.Join(w.dir, "lists", "*", "sha1"))
+	if err != nil || len(lists) == 0 {
+		w.t.Fatalf("no lists: %v", err)
+	}
+	list, err := os.ReadFile(lists[len(lists)-1])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if want := bytes.Join(w.kernel.history[len(w.kernel.history)-1], nil); !bytes.Equal(list, want) {
+		w.t.Errorf("the exported list has %d bytes, the kernel listed %d", len(list), len(want))
+	}
+}
+
+var _ = io.EOF

@@ -1,0 +1,197 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/client"
+	"github.com/imaledger/imaledger/tpm/ima"
+	"github.com/imaledger/imaledger/tpm/quote"
+)
+
+// A TPM is what the agent needs of the host's TPM.
+type TPM interface {
+	AK() ([]byte, error) // TPMT_PUBLIC
+	Banks() ([]ima.Bank, error)
+	Quote(nonce []byte, selection ima.Selection) (attest, signature []byte, err error)
+	ReadPCRs(selection ima.Selection) (ima.Values, error)
+}
+
+// An Enroller is a TPM that can show that the AK lives in it. One that cannot
+// enrols at grade software, where a ledger allows that.
+type Enroller interface {
+	EK() ([]byte, error)
+	EKCertificate() ([]byte, error)
+	ActivateCredential(idObject, encryptedSecret []byte) (secret []byte, err error)
+}
+
+// A Kernel is the kernel's list. See package securityfs, whose errors these
+// methods return.
+type Kernel interface {
+	Count() (uint64, error)
+	Read(from int64, f func(io.Reader) error) error
+	Stage() error
+	ReadStaged(f func(io.Reader) error) error
+	DeleteStaged(check func(io.Reader) error) error
+	DeleteFirst(n uint64, check func(io.Reader) error) error
+}
+
+// A Deletion says how receipted records leave kernel memory.
+type Deletion string
+
+// The ways.
+const (
+	DeleteStaged Deletion = "stage" // set apart, then deleted
+	DeleteCount  Deletion = "count" // the first N
+	DeleteNever  Deletion = "never" // the list only grows
+)
+
+// What a kernel may say, which is no failure. The errors of the Kernel given are
+// compared with these.
+type KernelErrors struct {
+	Staged    error // something is staged already
+	Nothing   error // there are no such records
+	Suspended error // measurement is suspended for a reboot or kexec
+}
+
+// A Config is all that an agent needs. Only Step may be nil.
+type Config struct {
+	Host   string
+	Trust  *ledger.Trust // its policy names one log
+	Dir    string        // the agent's directory, made if it is missing
+	TPM    TPM
+	Kernel Kernel
+	Errors KernelErrors
+	Delete Deletion
+	Ledger *client.Client
+	BootID func() (string, error) // of the running kernel: another one after each boot and kexec
+	// Banks are those of the exported lists, besides SHA-1.
+	Banks      []ima.Bank
+	SpoolLimit int64         // bytes of records without a receipt; at the limit nothing more is read
+	Wait       time.Duration // for witnesses, at each submission
+	Logger     *slog.Logger
+	// Step is told of each step that was done, so that a test can cut the power
+	// there.
+	Step func(string)
+}
+
+// An Agent is one host's. Its methods must not be called at the same time.
+type Agent struct {
+	Config
+	log     string // origin
+	spool   *spool
+	chain   *chain
+	list    *list // the newest, nil before the first
+	ak      *quote.AK
+	trusted *ledger.Checkpoint // the newest one verified, nil before the first
+	moved   bool               // in this round the kernel's list was not where it was left
+	problem map[string]error   // what went wrong last, by what was being done
+}
+
+// ErrPolicy is a trust folder that does not name one log.
+var ErrPolicy = errors.New("the trust folder's policy must name exactly one log: a host submits to one")
+
+// New opens the agent's directory, which has one agent at a time.
+func New(c Config) (*Agent, error) {
+	a := &Agent{Config: c, problem: make(map[string]error)}
+	logs := c.Trust.Policy.Logs()
+	if len(logs) != 1 {
+		return nil, fmt.Errorf("%d logs: %w", len(logs), ErrPolicy)
+	}
+	a.log = logs[0].Name
+	if a.Step == nil {
+		a.Step = func(string) {}
+	}
+	var err error
+	if a.spool, err = openSpool(c.Dir, a.Step); err != nil {
+		return nil, err
+	}
+	if err := a.load(); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+func (a *Agent) load() (err error) {
+	if a.chain, err = loadChain(a.spool); err != nil {
+		return err
+	}
+	if n := a.spool.state.List; n > 0 {
+		if a.list, err = openList(a.spool, n); err != nil {
+			return err
+		}
+	}
+	raw, err := a.spool.read(checkpointFile, ledger.MaxCheckpoint)
+	if errors.Is(err, errAbsent) {
+		return nil
+	}
+	if err == nil {
+		a.trusted, err = a.Trust.Policy.Verify(raw)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w; it is the newest checkpoint that this host trusted: if the policy changed, remove it", a.spool.path(checkpointFile), err)
+	}
+	return nil
+}
+
+// Close closes the agent's directory.
+func (a *Agent) Close() error {
+	var err error
+	if a.list != nil {
+		err = a.list.close()
+	}
+	return errors.Join(err, a.spool.close())
+}
+
+// Once makes one round: what waits is submitted, what is new is quoted, cut,
+// spooled and submitted, and what has its receipt is deleted from the kernel. A
+// step that fails does not keep the others from being done: that the ledger is
+// away stops deletion, and never measurement. The error tells all that failed.
+func (a *Agent) Once(ctx context.Context) error {
+	a.problem, a.moved = make(map[string]error), false
+	a.try("tpm", func() error { return a.loadAK() })
+	if a.ak != nil {
+		a.try("enrol", func() error { return a.ensureEnrolled(ctx) })
+		a.try("checkpoint", func() error { return a.refreshCheckpoint(ctx) })
+		a.try("segment", func() error { return a.cut(ctx) })
+	}
+	a.try("submit", func() error { return a.submitPending(ctx) })
+	a.try("delete", a.trim)
+	return a.problems()
+}
+
+// try does one part of a round.
+func (a *Agent) try(what string, f func() error) {
+	if err := f(); err != nil {
+		a.problem[what] = err
+		a.Logger.Error("agent: "+what, "error", err)
+	}
+}
+
+// problems joins what went wrong in the order in which it was done.
+func (a *Agent) problems() error {
+	var list []error
+	for _, what := range []string{"tpm", "enrol", "checkpoint", "segment", "submit", "delete"} {
+		if err := a.problem[what]; err != nil {
+			list = append(list, fmt.Errorf("%s: %w", what, err))
+		}
+	}
+	return errors.Join(list...)
+}
+
+func (a *Agent) loadAK() error {
+	if a.ak != nil {
+		return nil
+	}
+	public, err := a.TPM.AK()
+	if err != nil {
+		return err
+	}
+	a.ak, err = quote.ParseAK(public)
+	return err
+}

@@ -1,0 +1,202 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/imaledger/imaledger/ledger"
+)
+
+// Files of one entry of the host's chain: its sequence and one of these.
+const (
+	entrySuffix  = ".entry"  // the entry, as it is or will be in the log
+	anchorSuffix = ".anchor" // of a segment: the checkpoint it is anchored to
+	placeSuffix  = ".place"  // of a segment: where its records stand
+	proofSuffix  = ".proof"  // the receipt, once it verified
+)
+
+const maxPlace = 256 // bytes
+
+// A place is where a segment's records begin in the lists.
+type place struct {
+	List   int
+	Offset int64
+	Record uint64 // records before it in the list's file
+}
+
+func (p place) marshal() []byte {
+	return fmt.Appendf(nil, "list %d\noffset %d\nrecord %d\n", p.List, p.Offset, p.Record)
+}
+
+func parsePlace(b []byte) (p place, err error) {
+	n, err := fmt.Sscanf(string(b), "list %d\noffset %d\nrecord %d\n", &p.List, &p.Offset, &p.Record)
+	if err != nil || n != 3 || string(p.marshal()) != string(b) {
+		return p, fmt.Errorf("no place of a segment: %.64q", b)
+	}
+	return p, nil
+}
+
+// A chain is the host's chain as far as it is needed: its newest entries and
+// those that have no receipt.
+type chain struct {
+	spool     *spool
+	sequence  uint64 // of the newest entry
+	leaf      ledger.Hash
+	empty     bool
+	enrolment *ledger.Enrolment
+	last      *ledger.Segment // the newest segment, nil before the first
+	lastPlace place
+	pending   []uint64 // entries without a receipt, ascending
+}
+
+func entryName(sequence uint64, suffix string) string {
+	return filepath.Join(chainDir, fmt.Sprintf("%010d%s", sequence, suffix))
+}
+
+// loadChain reads the chain from its end until it has the newest segment and
+// enrolment. Each entry must be named by the next.
+func loadChain(s *spool) (*chain, error) {
+	c := &chain{spool: s, empty: true}
+	files, err := os.ReadDir(s.path(chainDir))
+	if err != nil {
+		return nil, err
+	}
+	var entries []uint64
+	proofs := make(map[uint64]bool)
+	for _, f := range files {
+		stem, suffix, _ := strings.Cut(f.Name(), ".")
+		n, err := strconv.ParseUint(stem, 10, 63)
+		if err != nil {
+			continue
+		}
+		switch "." + suffix {
+		case entrySuffix:
+			entries = append(entries, n)
+		case proofSuffix:
+			proofs[n] = true
+		}
+	}
+	slices.Sort(entries)
+	for _, n := range entries {
+		if !proofs[n] {
+			c.pending = append(c.pending, n)
+		}
+	}
+	var wanted ledger.Hash
+	for i := len(entries) - 1; i >= 0 && (c.last == nil || c.enrolment == nil); i-- {
+		n := entries[i]
+		raw, entry, err := c.entry(n)
+		if err != nil {
+			return nil, err
+		}
+		leaf := ledger.LeafHash(raw)
+		if c.empty {
+			c.sequence, c.leaf, c.empty = n, leaf, false
+		} else if leaf != wanted || n != entries[i+1]-1 {
+			return nil, fmt.Errorf("%s: entry %d does not name the one before it; the directory is damaged: put it back from the ledger or begin a new one", s.path(chainDir), entries[i+1])
+		}
+		_, _, wanted = entry.Link()
+		if err := c.note(n, entry); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// note takes an entry in, if it is the newest of its kind.
+func (c *chain) note(n uint64, entry ledger.HostEntry) error {
+	switch e := entry.(type) {
+	case *ledger.Enrolment:
+		if c.enrolment == nil {
+			c.enrolment = e
+		}
+	case *ledger.Segment:
+		if c.last == nil {
+			c.last = e
+			var err error
+			c.lastPlace, err = c.place(n)
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *chain) place(n uint64) (place, error) {
+	name := entryName(n, placeSuffix)
+	b, err := c.spool.read(name, maxPlace)
+	if err != nil {
+		return place{}, err
+	}
+	p, err := parsePlace(b)
+	if err != nil {
+		return p, fmt.Errorf("%s: %w", c.spool.path(name), err)
+	}
+	return p, nil
+}
+
+func (c *chain) entry(n uint64) ([]byte, ledger.HostEntry, error) {
+	name := entryName(n, entrySuffix)
+	raw, err := c.spool.read(name, ledger.MaxStatement)
+	if err != nil {
+		return nil, nil, err
+	}
+	entry, err := ledger.ParseEntry(raw)
+	if err == nil {
+		if host, ok := entry.(ledger.HostEntry); ok {
+			if _, sequence, _ := host.Link(); sequence == n {
+				return raw, host, nil
+			}
+		}
+		err = errors.New("it is another entry")
+	}
+	return nil, nil, fmt.Errorf("%s: %w", c.spool.path(name), err)
+}
+
+// add appends a segment to the chain. The entry is written last: with it, the
+// rest is there.
+func (c *chain) add(s *ledger.Segment, anchor []byte, p place) error {
+	for name, content := range map[string][]byte{anchorSuffix: anchor, placeSuffix: p.marshal()} {
+		if err := c.spool.write(entryName(s.Sequence, name), content); err != nil {
+			return err
+		}
+	}
+	if err := c.addEntry(s.Sequence, s.Marshal(), s); err != nil {
+		return err
+	}
+	c.last, c.lastPlace = s, p
+	return nil
+}
+
+func (c *chain) addEntry(n uint64, raw []byte, entry ledger.HostEntry) error {
+	if err := c.spool.write(entryName(n, entrySuffix), raw); err != nil {
+		return err
+	}
+	c.sequence, c.leaf, c.empty = n, ledger.LeafHash(raw), false
+	c.pending = append(c.pending, n)
+	if e, ok := entry.(*ledger.Enrolment); ok {
+		c.enrolment = e
+	}
+	return nil
+}
+
+// next returns the sequence of the next entry.
+func (c *chain) next() uint64 {
+	if c.empty {
+		return 0
+	}
+	return c.sequence + 1
+}
+
+// receipted keeps a receipt that verified.
+func (c *chain) receipted(n uint64, proof []byte) error {
+	if err := c.spool.write(entryName(n, proofSuffix), proof); err != nil {
+		return err
+	}
+	c.pending = slices.DeleteFunc(c.pending, func(p uint64) bool { return p == n })
+	return nil
+}

@@ -1,0 +1,245 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"slices"
+
+	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/tpm/ima"
+	"github.com/imaledger/imaledger/tpm/quote"
+)
+
+// ErrNoAnchor is a host that has not seen a checkpoint of its log yet.
+var ErrNoAnchor = errors.New("no checkpoint of the log was verified yet, so a segment has nothing to be anchored to")
+
+// ErrUnquiet is a gap that could not be closed, since records came all the time.
+var ErrUnquiet = errors.New("records came while the quote was made that is to close a gap; it will be tried again")
+
+// A quoted is a quote for the next segment of the chain.
+type quoted struct {
+	head      ledger.Head
+	attest    []byte
+	signature []byte
+	quote     *quote.Quote
+	known     ima.Values // read after the quote
+}
+
+// cut makes a segment of what is new. The list is set apart first, so that the
+// quote covers all that is; then comes the quote, and then the list is read: the
+// kernel lists a record before it extends a register, so what was quoted is in
+// the list by then.
+func (a *Agent) cut(ctx context.Context) error {
+	if a.chain.empty {
+		return nil // not enrolled: ensureEnrolled said why
+	}
+	if a.trusted == nil {
+		return ErrNoAnchor
+	}
+	boot, err := a.BootID()
+	if err != nil {
+		return err
+	}
+	if a.list == nil || boot != a.spool.state.Boot {
+		return a.newKernel(boot)
+	}
+	if a.spool.state.Gap != "" && !a.begun() {
+		return a.gap(a.spool.state.Gap)
+	}
+	if err := a.settle(); err != nil {
+		return err
+	}
+	if idle, err := a.idle(); err != nil || idle {
+		return err
+	}
+	if err := a.stage(); err != nil {
+		return err
+	}
+	q, err := a.quote()
+	if err != nil {
+		return err
+	}
+	switch was := a.spool.state.ResetCount; {
+	case q.quote.ResetCount < was:
+		return a.cleared(ctx)
+	case q.quote.ResetCount > was:
+		return a.gap("resumed") // the kernel goes on, and the registers began anew
+	}
+	return a.readAndSeal(q)
+}
+
+// readAndSeal reads what the kernel lists, and cuts it at the quote.
+func (a *Agent) readAndSeal(q *quoted) error {
+	err := a.readKernel()
+	if errors.Is(err, errMoved) {
+		a.Logger.Warn("agent: the kernel's list", "error", err)
+		a.moved = true
+		if err = a.locate(); err == nil {
+			err = a.readKernel()
+		}
+	}
+	switch {
+	case errors.Is(err, errMoved):
+		return a.gap("trimmed")
+	case errors.Is(err, errSpoolFull):
+		a.problem["spool"] = err
+	case err != nil:
+		return err
+	}
+	return a.seal(q, false)
+}
+
+// begun reports whether the newest list has a segment.
+func (a *Agent) begun() bool {
+	return a.list != nil && a.chain.last != nil && a.chain.lastPlace.List == a.list.number
+}
+
+// idle reports whether nothing was listed since the last segment.
+func (a *Agent) idle() (bool, error) {
+	if !a.begun() {
+		return false, nil
+	}
+	at := a.spool.state
+	if endOf(a.chain.last, a.chain.lastPlace).Offset < at.Bytes {
+		return false, nil
+	}
+	if a.Delete == DeleteStaged && at.Staged == 0 {
+		// Staged, and then the power was cut.
+		if some, err := a.isStaged(); err != nil || some {
+			return false, err
+		}
+	}
+	count, err := a.Kernel.Count()
+	return count == at.Records-at.KernelRecord-at.StagedRecords, err
+}
+
+// named returns the registers that records of the newest list name.
+func (a *Agent) named() []int {
+	var list []int
+	if a.list != nil {
+		for pcr := range a.list.named {
+			if ima.Attestable(uint32(pcr)) {
+				list = append(list, pcr)
+			}
+		}
+	}
+	return list
+}
+
+// quote has the TPM sign the head of the next segment, over the registers that
+// the list extends, in every bank, and those that boot_aggregate is made of.
+func (a *Agent) quote() (*quoted, error) {
+	q := &quoted{head: ledger.Head{
+		Log: a.log, Host: a.Host, AK: ledger.Name(a.ak.Name), Sequence: a.chain.next(), Previous: a.chain.leaf,
+		Anchor: ledger.Anchor{Size: a.trusted.Size, Root: a.trusted.Root, Note: sha256.Sum256(a.trusted.Raw)},
+	}}
+	banks, err := a.TPM.Banks()
+	if err != nil {
+		return nil, err
+	}
+	selection, err := Selection(banks, a.named())
+	if err != nil {
+		return nil, err
+	}
+	nonce := q.head.Nonce()
+	if q.attest, q.signature, err = a.TPM.Quote(nonce[:], selection); err != nil {
+		return nil, err
+	}
+	if q.quote, err = quote.Parse(q.attest); err != nil {
+		return nil, err
+	}
+	a.Step("quoted")
+	q.known, err = a.TPM.ReadPCRs(selection)
+	return q, err
+}
+
+// Selection returns what to quote: PCR 10 and the registers named, in every bank
+// that can be replayed; and PCR 0 to 9, which boot_aggregate is made of, in the
+// strongest.
+func Selection(banks []ima.Bank, named []int) (ima.Selection, error) {
+	named = append([]int{ima.DefaultPCR}, named...)
+	slices.Sort(named)
+	named = slices.Compact(named)
+	var selection ima.Selection
+	strongest := -1
+	for _, b := range banks {
+		if !b.Available() {
+			continue // such as SM3: the others bind the records
+		}
+		selection = append(selection, ima.SelectedBank{Bank: b, PCRs: slices.Clone(named)})
+		if i := len(selection) - 1; strongest < 0 || b.Size() > selection[strongest].Bank.Size() {
+			strongest = i
+		}
+	}
+	if strongest < 0 {
+		return nil, errors.New("the TPM has no PCR bank on whose hash is known here: turn on its SHA-256 bank in the firmware's settings")
+	}
+	all := &selection[strongest].PCRs
+	for pcr := range 10 {
+		*all = append(*all, pcr)
+	}
+	slices.Sort(*all)
+	*all = slices.Compact(*all)
+	return selection, nil
+}
+
+// seal cuts the list at the quote. again says that the quote was taken again,
+// since the first one left out a register that the list names.
+func (a *Agent) seal(q *quoted, again bool) error {
+	in := a.input(q)
+	s, err := Assemble(in)
+	var unquoted *ima.UnquotedError
+	var none *ima.NoCutError
+	switch {
+	case errors.As(err, &unquoted) && !again, errors.As(err, &none) && len(none.Unquoted) > 0 && !again:
+		if q, err = a.quote(); err == nil {
+			err = a.readKernel()
+		}
+		if err != nil {
+			return err
+		}
+		return a.seal(q, true)
+	case errors.As(err, &none):
+		a.Logger.Warn("agent: the list does not give what the TPM quoted", "error", err)
+		return a.gap(a.gapReason(q))
+	case err != nil:
+		return err
+	}
+	if s.Count == 0 && s.Join.Kind == ledger.JoinContinues {
+		return nil // all of it came after the quote
+	}
+	return a.add(s, q)
+}
+
+// input is what the next segment is made of, if it goes on where the list's last
+// one ended, or begins the list.
+func (a *Agent) input(q *quoted) Input {
+	return Input{
+		Head: q.head, Attest: q.attest, Signature: q.signature, Hash: ima.Bank(a.ak.HashAlg), Format: ima.Format{Bank: ima.SHA1},
+		List: a.list.section(a.begin().Offset, a.spool.state.Bytes), Known: q.known, Previous: a.chain.last, Boot: !a.begun(),
+	}
+}
+
+// begin returns where the next segment's records begin.
+func (a *Agent) begin() place {
+	if a.begun() {
+		return endOf(a.chain.last, a.chain.lastPlace)
+	}
+	return place{List: a.list.number, Offset: a.spool.state.Begin, Record: a.spool.state.BeginRecord}
+}
+
+// add keeps a segment, with all that its submission needs.
+func (a *Agent) add(s *ledger.Segment, q *quoted) error {
+	if err := a.chain.add(s, a.trusted.Raw, a.begin()); err != nil {
+		return err
+	}
+	a.Step("spooled")
+	a.Logger.Info("segment", "sequence", s.Sequence, "join", s.Join.String(), "first", s.First, "records", s.Count)
+	at := a.spool.state
+	at.ResetCount, at.RestartCount, at.Kexec = q.quote.ResetCount, q.quote.RestartCount, false
+	if at == a.spool.state {
+		return nil
+	}
+	return a.spool.save(at)
+}

@@ -1,0 +1,75 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/client"
+)
+
+// enrol has the ledger's registrars enrol the host's AK. The enrolment goes on
+// from the host's chain; the receipt of it gives the first checkpoint.
+func (a *Agent) enrol(ctx context.Context) error {
+	if err := a.submitPending(ctx); err != nil {
+		return err // the enrolment names the entry before it
+	}
+	request := client.EnrolRequest{Host: a.Host, AKPublic: a.ak.Raw}
+	tpm, hasEK := a.TPM.(Enroller)
+	if hasEK {
+		var err error
+		if request.EKPublic, err = tpm.EK(); err != nil {
+			return err
+		}
+		// Without a certificate the ledger may know the EK itself.
+		if cert, err := tpm.EKCertificate(); err == nil {
+			request.EKCertificates = [][]byte{cert}
+		} else {
+			a.Logger.Info("agent: no EK certificate", "reason", err)
+		}
+	}
+	challenge, accepted, err := a.Ledger.Enrol(ctx, request, a.Wait)
+	if err == nil && challenge != nil {
+		if !hasEK {
+			return errors.New("the ledger challenges a key that no TPM holds")
+		}
+		secret, aerr := tpm.ActivateCredential(challenge.Credential, challenge.Secret)
+		if aerr != nil {
+			return aerr
+		}
+		a.Step("activated")
+		accepted, err = a.Ledger.Activate(ctx, client.Activation{Session: challenge.Session, Activated: secret}, a.Wait)
+	}
+	if err != nil {
+		return err
+	}
+	return a.enrolled(ctx, accepted)
+}
+
+// enrolled takes an enrolment into the chain.
+func (a *Agent) enrolled(ctx context.Context, accepted *client.Accepted) error {
+	entry, err := ledger.ParseEntry(accepted.Entry)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrLedger, err)
+	}
+	e, ok := entry.(*ledger.Enrolment)
+	if !ok || e.Log != a.log || e.Host != a.Host || e.AK != ledger.Name(a.ak.Name) {
+		return fmt.Errorf("%w: it enrolled something else", ErrLedger)
+	}
+	switch {
+	case a.chain.empty && e.Sequence > 0:
+		// The host's directory was lost; its chain in the log was not. It goes on
+		// from here.
+		a.Logger.Warn("agent: the host's chain has entries that this directory lacks", "sequence", e.Sequence)
+	case ledger.LeafHash(accepted.Entry) == a.chain.leaf:
+		return nil // it was enrolled with these keys already
+	case e.Sequence != a.chain.next() || e.Sequence > 0 && e.Previous != a.chain.leaf:
+		return fmt.Errorf("%w: the enrolment is #%d of the host's chain, want #%d after %x; is there another host of this name?", ErrLedger, e.Sequence, a.chain.next(), a.chain.leaf[:6])
+	}
+	if err := a.chain.addEntry(e.Sequence, accepted.Entry, e); err != nil {
+		return err
+	}
+	a.Step("enrolled")
+	return a.submitPending(ctx)
+}

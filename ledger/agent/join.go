@@ -1,0 +1,294 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/tpm/ima"
+)
+
+// newKernel takes in the list of a kernel that the agent has not seen before. The
+// TPM's counters tell a boot, where the registers began anew, from a kexec, where
+// they go on.
+func (a *Agent) newKernel(boot string) error {
+	q, err := a.quote()
+	if err != nil {
+		return err
+	}
+	was := a.spool.state
+	if a.list == nil || q.quote.ResetCount != was.ResetCount || q.quote.RestartCount != was.RestartCount {
+		// A restart, which keeps resetCount, is taken for a boot as well: the list
+		// says whether it was one.
+		if err := a.beginList(state{Boot: boot, ResetCount: q.quote.ResetCount, RestartCount: q.quote.RestartCount}); err != nil {
+			return err
+		}
+		return a.readAndSeal(q)
+	}
+	// The kernel carried its list over, with what was staged before the rest; or it
+	// lost it, and what it lists now goes on behind.
+	next := was
+	next.Boot, next.Kexec = boot, true
+	next.Staged, next.StagedRecords = 0, 0
+	if err := a.spool.save(next); err != nil {
+		return err
+	}
+	if err := a.locate(); err != nil {
+		return err
+	}
+	return a.readAndSeal(q)
+}
+
+// beginList makes a new list the newest.
+func (a *Agent) beginList(next state) error {
+	next.List = a.spool.state.List
+	if a.list == nil || a.begun() || a.spool.state.Boot != next.Boot {
+		next.List++ // else it has nothing that the kernel does not list still
+	}
+	l, err := newList(a.spool, next.List, a.Banks)
+	if err != nil {
+		return err
+	}
+	if err := a.spool.save(next); err != nil {
+		return errors.Join(err, l.close())
+	}
+	if a.list != nil {
+		err = a.list.close()
+	}
+	a.list = l
+	return err
+}
+
+// locate finds where in the list the kernel's begins, by what the records are:
+// behind all of it where the kernel has none of them any more. What it finds is
+// only where to look: the quote decides.
+func (a *Agent) locate() error {
+	next := a.spool.state
+	next.Staged, next.StagedRecords = 0, 0 // readStaged finds out
+	next.Deleting, next.DeletingRecord = 0, 0
+	var first []byte
+	err := a.readAll(func(r io.Reader) error {
+		rec, err := ima.NewReader(r, ima.Format{Bank: ima.SHA1}).Next()
+		if err == nil {
+			first = rec.Raw
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if first == nil { // all that was known was deleted
+		next.Kernel, next.KernelRecord = next.Bytes, next.Records
+		return a.spool.save(next)
+	}
+	var candidates []state
+	at := next
+	err = a.list.each(next.Kernel, next.Bytes, func(r *ima.Record) error {
+		if string(r.Raw) == string(first) {
+			candidates = append(candidates, at)
+		}
+		at.Kernel += int64(len(r.Raw))
+		at.KernelRecord++
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, c := range candidates {
+		fits := false
+		err := a.readAll(func(r io.Reader) error {
+			n, ended, err := a.list.match(r, c.Kernel, c.Bytes-c.Kernel)
+			fits = ended || n == c.Bytes-c.Kernel
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if fits {
+			return a.spool.save(c)
+		}
+	}
+	next.Kernel, next.KernelRecord = next.Bytes, next.Records
+	return a.spool.save(next)
+}
+
+// readAll gives all that the kernel lists to f, what is staged first.
+func (a *Agent) readAll(f func(io.Reader) error) error {
+	list := func(staged io.Reader) error {
+		return a.Kernel.Read(0, func(r io.Reader) error { return f(io.MultiReader(staged, r)) })
+	}
+	if a.Delete != DeleteStaged {
+		return list(io.MultiReader())
+	}
+	return a.Kernel.ReadStaged(list) // two readers do not exclude one another
+}
+
+// gapReason guesses why the list does not lead to the quote. Nothing proves it.
+func (a *Agent) gapReason(q *quoted) string {
+	at := a.spool.state
+	switch {
+	case !a.begun() && a.chain.last == nil:
+		return "first-seen"
+	case at.Kexec:
+		return "kexec-lost"
+	case q.quote.RestartCount != at.RestartCount:
+		return "resumed"
+	case !a.begun(), a.moved:
+		return "trimmed"
+	}
+	return "unknown"
+}
+
+// gapTries is how often a moment without records is waited for.
+const gapTries = 5
+
+// gap declares that records are missing between the last segment and what the
+// kernel lists now. What it lists was extended onto values that nobody knows, so
+// no quote can cover it: it is kept in a new list, before the first segment's
+// records, and the segment begins with the values quoted now.
+func (a *Agent) gap(reason string) error {
+	a.Logger.Warn("agent: a gap", "reason", reason)
+	boot := a.spool.state.Boot
+	for range gapTries {
+		before, err := a.Kernel.Count()
+		if err != nil {
+			return err
+		}
+		q, err := a.quote()
+		if err != nil {
+			return err
+		}
+		after, err := a.Kernel.Count()
+		if err != nil {
+			return err
+		}
+		if before != after || !quotes(q, a.ak.HashAlg) {
+			continue // records came meanwhile: it is not known which the quote covers
+		}
+		next := state{Boot: boot, ResetCount: q.quote.ResetCount, RestartCount: q.quote.RestartCount, Gap: reason}
+		if err := a.beginList(next); err != nil {
+			return err
+		}
+		if err := a.readBefore(after); err != nil {
+			return err
+		}
+		return a.sealGap(q, reason)
+	}
+	return ErrUnquiet
+}
+
+// quotes reports whether the values that were read are those that were quoted.
+func quotes(q *quoted, hash uint16) bool {
+	var selection ima.Selection
+	for _, b := range q.quote.Selection {
+		selection = append(selection, ima.SelectedBank{Bank: ima.Bank(b.Bank), PCRs: b.PCRs})
+	}
+	return string(selection.Digest(ima.Bank(hash), func(s ima.Slot) []byte { return q.known[s] })) == string(q.quote.PCRDigest)
+}
+
+// readBefore takes in what is staged and the first n records of the kernel's
+// list: what was listed when the gap's quote was made.
+func (a *Agent) readBefore(n uint64) error {
+	if err := a.readStaged(); err != nil {
+		return err
+	}
+	const all = 1 << 62 // the limit is for what waits for a receipt
+	err := a.Kernel.Read(0, func(r io.Reader) error {
+		return a.list.append(&firstRecords{r: ima.NewReader(r, ima.Format{Bank: ima.SHA1}), n: n}, all)
+	})
+	if err != nil {
+		return err
+	}
+	next := a.spool.state
+	next.Begin, next.BeginRecord = next.Bytes, next.Records
+	return a.spool.save(next)
+}
+
+// firstRecords reads the bytes of the first n records.
+type firstRecords struct {
+	r    *ima.Reader
+	n    uint64
+	left []byte
+}
+
+func (f *firstRecords) Read(p []byte) (int, error) {
+	if len(f.left) == 0 {
+		if f.n == 0 {
+			return 0, io.EOF
+		}
+		rec, err := f.r.Next()
+		if err != nil {
+			return 0, err
+		}
+		f.n--
+		f.left = rec.Raw
+	}
+	n := copy(p, f.left)
+	f.left = f.left[n:]
+	return n, nil
+}
+
+// sealGap makes the segment that states the gap. It has no records.
+func (a *Agent) sealGap(q *quoted, reason string) error {
+	in := a.input(q)
+	in.Gap, in.Boot = reason, false
+	in.List = a.list.section(0, 0)
+	in.Base = make(ima.Values)
+	for slot, v := range q.known {
+		if slot.PCR == ima.DefaultPCR {
+			in.Base[slot] = v
+		}
+	}
+	if last := a.chain.last; last != nil {
+		in.First = last.First + last.Count
+	}
+	in.First += a.spool.state.BeginRecord
+	s, err := Assemble(in)
+	if err != nil {
+		return err
+	}
+	return a.add(s, q)
+}
+
+// cleared goes on after TPM2_Clear: the counters began anew, the registers did
+// not. The host must be enrolled again before.
+func (a *Agent) cleared(ctx context.Context) error {
+	if err := a.enrol(ctx); err != nil {
+		return fmt.Errorf("the TPM was cleared, so the host must be enrolled again: %w", err)
+	}
+	q, err := a.quote()
+	if err != nil {
+		return err
+	}
+	if err := a.readKernel(); err != nil {
+		return err
+	}
+	in := a.input(q)
+	in.Gap, in.Boot = "tpm-clear", false
+	in.Base = make(ima.Values)
+	if last := a.chain.last; last != nil {
+		in.First = last.First + last.Count
+		for _, p := range last.End {
+			in.Base[slot(p)] = p.Value
+		}
+	}
+	s, err := Assemble(in)
+	if err != nil {
+		return err
+	}
+	return a.add(s, q)
+}
+
+// ensureEnrolled enrols the host, if its AK is not the one that it is enrolled
+// with.
+func (a *Agent) ensureEnrolled(ctx context.Context) error {
+	if e := a.chain.enrolment; e != nil && e.AK == ledger.Name(a.ak.Name) {
+		return nil
+	}
+	return a.enrol(ctx)
+}

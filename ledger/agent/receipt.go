@@ -1,0 +1,174 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/audit"
+	"github.com/imaledger/imaledger/ledger/client"
+)
+
+// ErrLedger is a ledger that answers with what does not verify. Nothing is
+// deleted by such an answer.
+var ErrLedger = errors.New("the ledger's answer does not verify")
+
+// ErrSplit is a ledger that signed two histories. The two checkpoints are kept as
+// evidence.
+var ErrSplit = errors.New("the ledger signed two histories")
+
+// submitPending submits the entries that have no receipt, in their order: the
+// ledger takes a host's entries in no other.
+func (a *Agent) submitPending(ctx context.Context) error {
+	for len(a.chain.pending) > 0 {
+		if err := a.submit(ctx, a.chain.pending[0]); err != nil {
+			return fmt.Errorf("#%d: %w", a.chain.pending[0], err)
+		}
+	}
+	return nil
+}
+
+func (a *Agent) submit(ctx context.Context, n uint64) error {
+	raw, entry, err := a.chain.entry(n)
+	if err != nil {
+		return err
+	}
+	if s, ok := entry.(*ledger.Segment); ok {
+		if err := a.putAddenda(ctx, n, s); err != nil {
+			return err
+		}
+		a.Step("uploaded")
+	}
+	leaf := ledger.LeafHash(raw)
+	var accepted *client.Accepted
+	if _, ok := entry.(*ledger.Enrolment); ok {
+		accepted, err = a.Ledger.Proof(ctx, leaf, a.Wait) // the ledger wrote it
+	} else {
+		accepted, err = a.Ledger.SubmitLeaf(ctx, raw, a.Wait)
+	}
+	if err != nil {
+		return err
+	}
+	a.Step("submitted")
+	if accepted.Proof == "" {
+		return errors.New("it is in the log, and the witnesses have not seen it yet")
+	}
+	return a.receive(ctx, n, leaf, []byte(accepted.Proof))
+}
+
+// receive verifies a receipt as an auditor would, holds its checkpoint against
+// the newest one that was trusted, and keeps both.
+func (a *Agent) receive(ctx context.Context, n uint64, leaf ledger.Hash, proof []byte) error {
+	receipt, findings := audit.CheckReceipt(a.Trust, fmt.Sprintf("#%d", n), leaf, proof)
+	if receipt == nil {
+		if len(findings) == 0 {
+			return ErrLedger
+		}
+		return fmt.Errorf("%w: %s", ErrLedger, findings[0])
+	}
+	if err := a.trust(ctx, receipt.Checkpoint); err != nil {
+		return err
+	}
+	if err := a.chain.receipted(n, proof); err != nil {
+		return err
+	}
+	a.Step("receipted")
+	return nil
+}
+
+// trust takes a verified checkpoint as the newest, once it is known to continue
+// the one before.
+func (a *Agent) trust(ctx context.Context, c *ledger.Checkpoint) error {
+	older, newer := a.trusted, c
+	if older != nil && older.Size > newer.Size {
+		older, newer = newer, older
+	}
+	if older != nil {
+		err := a.Ledger.Consistent(ctx, older, newer)
+		if errors.Is(err, ledger.ErrConsistency) {
+			return errors.Join(fmt.Errorf("%w: %w", ErrSplit, err), a.keepSplit(older, newer))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if a.trusted != nil && newer == a.trusted {
+		return nil
+	}
+	if err := a.spool.write(checkpointFile, newer.Raw); err != nil {
+		return err
+	}
+	a.trusted = newer
+	return nil
+}
+
+func (a *Agent) keepSplit(older, newer *ledger.Checkpoint) error {
+	return errors.Join(
+		a.spool.keep(fmt.Sprintf("split-%d-%x", older.Size, older.Root[:6]), older.Raw),
+		a.spool.keep(fmt.Sprintf("split-%d-%x", newer.Size, newer.Root[:6]), newer.Raw))
+}
+
+// refreshCheckpoint fetches the newest checkpoint, for the next anchor: the
+// newer it is, the closer is the time from which a quote is known to be.
+func (a *Agent) refreshCheckpoint(ctx context.Context) error {
+	raw, err := a.Ledger.Checkpoint(ctx)
+	if err != nil {
+		return err
+	}
+	c, err := a.Trust.Policy.Verify(raw)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrLedger, err)
+	}
+	if a.trusted != nil && c.Size < a.trusted.Size {
+		return fmt.Errorf("%w: its newest checkpoint has size %d, it gave one of size %d before", ErrLedger, c.Size, a.trusted.Size)
+	}
+	return a.trust(ctx, c)
+}
+
+// uploadTimeout is how long one addendum may take, besides a second for each
+// MiB.
+const uploadTimeout = time.Minute
+
+func (a *Agent) putAddenda(ctx context.Context, n uint64, s *ledger.Segment) error {
+	anchor, err := a.spool.read(entryName(n, anchorSuffix), ledger.MaxCheckpoint)
+	if err != nil {
+		return err
+	}
+	if err := a.put(ctx, s.Anchor.Note, int64(len(anchor)), func() (io.Reader, error) { return bytes.NewReader(anchor), nil }); err != nil {
+		return fmt.Errorf("anchor: %w", err)
+	}
+	at, err := a.chain.place(n)
+	if err != nil {
+		return err
+	}
+	l := a.list
+	if l == nil || l.number != at.List {
+		// Of an older list: that one is whole, and grows no more.
+		if l, err = openOldList(a.spool, at.List); err != nil {
+			return err
+		}
+		defer l.close()
+	}
+	size := int64(s.Payload.Size)
+	if err := a.put(ctx, s.Payload.Digest, size, func() (io.Reader, error) { return l.section(at.Offset, at.Offset+size), nil }); err != nil {
+		return fmt.Errorf("records: %w", err)
+	}
+	return nil
+}
+
+func (a *Agent) put(ctx context.Context, digest ledger.Hash, size int64, open func() (io.Reader, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, uploadTimeout+time.Duration(size>>20)*time.Second)
+	defer cancel()
+	if _, found, err := a.Ledger.HasAddendum(ctx, digest); err != nil || found {
+		return err
+	}
+	r, err := open()
+	if err != nil {
+		return err
+	}
+	return a.Ledger.PutAddendum(ctx, digest, size, r)
+}

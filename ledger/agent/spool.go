@@ -1,0 +1,164 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Names in the agent's directory. FORMAT.md, "Agent's directory", has them all.
+const (
+	lockFile       = "lock"
+	stateFile      = "state"
+	checkpointFile = "checkpoint"
+	listsDir       = "lists"
+	chainDir       = "chain"
+	evidenceDir    = "evidence"
+)
+
+// maxState bounds the state file in bytes.
+const maxState = 64 << 10
+
+var (
+	errAbsent = errors.New("no such file")
+	// ErrLocked is a directory that another agent has.
+	ErrLocked = errors.New("another agent runs in this directory")
+)
+
+// A state is where the agent is. What it says of a list is never ahead of the
+// list's file: bytes are on disk before they are counted here, and counted here
+// before a leaf speaks of them or the kernel is told to delete them. So after a
+// power cut, what a file has beyond its count is also still in the kernel.
+type state struct {
+	Boot         string `json:"boot"` // boot ID of the kernel that the rest is about
+	ResetCount   uint32 `json:"resetCount"`
+	RestartCount uint32 `json:"restartCount"`
+	List         int    `json:"list"`    // number of the newest list
+	Bytes        int64  `json:"bytes"`   // of it
+	Records      uint64 `json:"records"` // of it
+	// Where in it the first segment's records begin: after those that a gap
+	// swallowed.
+	Begin       int64  `json:"begin"`
+	BeginRecord uint64 `json:"beginRecord"`
+	Gap         string `json:"gap,omitempty"`   // reason, where the list begins after a gap
+	Kexec       bool   `json:"kexec,omitempty"` // the kernel was started by another one, since the last segment
+	// Where in it the kernel's list begins, with what is staged.
+	Kernel        int64  `json:"kernel"`
+	KernelRecord  uint64 `json:"kernelRecord"`
+	Staged        int64  `json:"staged"` // bytes from there that are staged
+	StagedRecords uint64 `json:"stagedRecords"`
+	// Where the kernel's list will begin when the deletion is done that was begun.
+	Deleting       int64  `json:"deleting,omitempty"`
+	DeletingRecord uint64 `json:"deletingRecord,omitempty"`
+}
+
+// A spool is the agent's directory.
+type spool struct {
+	dir   string
+	lock  *os.File
+	state state
+	step  func(string)
+}
+
+func openSpool(dir string, step func(string)) (*spool, error) {
+	s := &spool{dir: dir, step: step}
+	for _, d := range []string{"", listsDir, chainDir, evidenceDir} {
+		if err := os.MkdirAll(s.path(d), 0o700); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if s.lock, err = os.OpenFile(s.path(lockFile), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(s.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", dir, ErrLocked), s.lock.Close())
+	}
+	b, err := s.read(stateFile, maxState)
+	switch {
+	case errors.Is(err, errAbsent):
+		err = nil
+	case err == nil:
+		if err = json.Unmarshal(b, &s.state); err != nil {
+			err = fmt.Errorf("%s: %w", s.path(stateFile), err)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.lock.Close())
+	}
+	return s, nil
+}
+
+func (s *spool) close() error { return s.lock.Close() }
+
+func (s *spool) path(name ...string) string {
+	return filepath.Join(append([]string{s.dir}, name...)...)
+}
+
+// read reads a small file; errAbsent says that there is none.
+func (s *spool) read(name string, max int64) ([]byte, error) {
+	f, err := os.Open(s.path(name))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", s.path(name), errAbsent)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, max+1))
+	if err == nil && int64(len(b)) > max {
+		err = fmt.Errorf("%s: more than %d bytes", s.path(name), max)
+	}
+	return b, err
+}
+
+// write writes a file whole or not at all, and returns when it is on disk under
+// its name.
+func (s *spool) write(name string, content []byte) error {
+	path := s.path(name)
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(path+".new"))
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// save makes the state durable. Where that fails the old one stays, in memory
+// too: nothing may be deleted by what is only there.
+func (s *spool) save(next state) error {
+	b, err := json.MarshalIndent(next, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := s.write(stateFile, append(b, '\n')); err != nil {
+		return err
+	}
+	s.state = next
+	return nil
+}
+
+// keep writes evidence of somebody else's fault, for a person to look at.
+func (s *spool) keep(name string, content []byte) error {
+	return s.write(filepath.Join(evidenceDir, name), content)
+}
