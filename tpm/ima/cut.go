@@ -42,7 +42,9 @@ type Cut struct {
 // FindCut reads the list to its end and finds the shortest prefix that,
 // replayed from base, gives the quoted digest. The prefix is taken over all
 // quoted registers and banks together, and may be empty: then the quote is over
-// base itself.
+// base itself. A prefix that needs the hint of a register which the list may yet
+// extend gives way to a longer one that needs none: the hint was perhaps read
+// after those records.
 //
 // A list that is damaged, also after the prefix, gives the error of Reader or
 // Replayer. A *NoCutError says that no prefix fits, an *UnquotedError that the
@@ -63,6 +65,7 @@ type cutter struct {
 	based      [MaxPCRs]bool  // registers that base gives
 	named      [MaxPCRs]bool  // registers that a record read so far names
 	unquoted   *UnquotedError // the first
+	hinted     *Cut           // one that a hint of PCR 10 or above made fit
 	cut        *Cut
 }
 
@@ -213,19 +216,28 @@ func (c *cutter) dropTwin() {
 // try ends the prefix at the record read last if the quote fits.
 func (c *cutter) try(at Cut) {
 	i := slices.IndexFunc(c.candidates, (*candidate).matches)
-	if i < 0 {
-		return
+	switch {
+	case i < 0:
+	case i < len(c.candidates)-1:
+		c.hinted = c.prefix(at, c.candidates[i])
+		c.candidates = c.candidates[i+1:]
+	default:
+		c.cut = c.prefix(at, c.candidates[i])
 	}
-	c.cut = &Cut{Prefix: at.Prefix, PrefixBytes: at.PrefixBytes, Unattested: at.Unattested, End: make(Values), Others: make(Values)}
-	c.cut.Named = c.registers()
-	found := c.candidates[i]
+}
+
+// prefix is the cut at the record read last.
+func (c *cutter) prefix(at Cut, found *candidate) *Cut {
+	cut := &Cut{Prefix: at.Prefix, PrefixBytes: at.PrefixBytes, Unattested: at.Unattested, End: make(Values), Others: make(Values)}
+	cut.Named = c.registers()
 	for i, slot := range found.slots {
-		values := c.cut.Others
+		values := cut.Others
 		if slot.PCR == DefaultPCR || c.named[slot.PCR] || c.based[slot.PCR] {
-			values = c.cut.End
+			values = cut.End
 		}
 		values[slot] = bytes.Clone(found.value(i))
 	}
+	return cut
 }
 
 // registers returns those that the records read so far name.
@@ -240,6 +252,9 @@ func (c *cutter) registers() []int {
 }
 
 func (c *cutter) result(records uint64, size int64, order Order) (*Cut, error) {
+	if c.cut == nil {
+		c.cut = c.hinted
+	}
 	switch {
 	case c.cut == nil:
 		return nil, c.noCut(records)

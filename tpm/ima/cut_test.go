@@ -357,6 +357,29 @@ func TestKnownValues(t *testing.T) {
 	}
 }
 
+// TestHintOfExtended: the hint of a register that the list extends under the quote
+// must not make a shorter prefix fit, which would leave those records to a segment
+// that can never be cut.
+func TestHintOfExtended(t *testing.T) {
+	eleven := withPCR(vector(t, "custom"), 11)
+	list := slices.Concat(vector(t, "A"), eleven, eleven)
+	p := replayed(t, list, nil)
+	q := quoteOf(t, p, Selection{{SHA256, []int{10, 11}}})
+	q.Known = Values{{SHA256, 11}: p.Value(Slot{SHA256, 11})}
+	cut, err := cutOf(list, q, nil)
+	if err != nil || cut.Prefix != 3 || !slices.Equal(cut.Named, []int{10, 11}) {
+		t.Errorf("%+v, %v", cut, err)
+	}
+	// Something else extended PCR 11 before, and the list does after the quote:
+	// then the hint is all there is.
+	before := bytes.Repeat([]byte{7}, 32)
+	q = quoteOf(t, replayed(t, vector(t, "A"), Values{{SHA256, 11}: before}), Selection{{SHA256, []int{10, 11}}})
+	q.Known = Values{{SHA256, 11}: before}
+	if cut, err = cutOf(list, q, nil); err != nil || cut.Prefix != 1 || !bytes.Equal(cut.Others[Slot{SHA256, 11}], before) {
+		t.Errorf("extended by something else: %+v, %v", cut, err)
+	}
+}
+
 // TestDamagedAfterTheCut: the whole list is held to its form, since what follows
 // the cut begins the next segment.
 func TestDamagedAfterTheCut(t *testing.T) {
