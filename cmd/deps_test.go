@@ -20,7 +20,7 @@ var levels = map[string]int{
 	"tpm/ima": 0, "tpm/quote": 0, "tpm/securityfs": 0, "ledger": 0, "witness": 0, "web": 0,
 	"tpm": 1, "ledger/audit": 1, "ledger/client": 1, "ledger/internal/payload": 1, "ledger/internal/index": 1,
 	"ledger/agent": 2, "ledger/server": 2,
-	"cmd/internal/cli": 2, "cmd/imaledger": 3, "cmd/imaledgerd": 3, "cmd/imaledger-agent": 3, "cmd/imaledger-witness": 3,
+	"cmd/internal/cli": 2, "cmd/internal/trustdir": 3, "cmd/internal/guest": 3, "cmd/internal/guest/guestinit": 4, "cmd/imaledger": 4, "cmd/imaledgerd": 4, "cmd/imaledger-agent": 4, "cmd/imaledger-witness": 4,
 }
 
 // forbidden are imports that a folder and all below it must not have, each with

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -23,35 +22,6 @@ const (
 	maxPinnedFile = 64 << 20 // of 10^5 hosts and their EKs
 	ownerOnly     = 0o077    // permissions of others that a secret must not have
 )
-
-// readTrust reads a trust folder.
-func readTrust(dir string) (*ledger.Trust, error) {
-	policy, err := readFile(filepath.Join(dir, ledger.TrustPolicyFile), ledger.MaxPolicy)
-	if err != nil {
-		return nil, cli.Usagef("trust folder: %w", err)
-	}
-	rules, err := readFile(filepath.Join(dir, ledger.TrustRulesFile), ledger.MaxTrustRules)
-	if err != nil {
-		return nil, cli.Usagef("trust folder: %w", err)
-	}
-	names, err := filepath.Glob(filepath.Join(dir, ledger.TrustRootsDir, "*.pem"))
-	if err != nil {
-		return nil, cli.Usagef("trust folder: %w", err)
-	}
-	var roots [][]byte
-	for _, name := range names {
-		root, err := readFile(name, ledger.MaxRoots)
-		if err != nil {
-			return nil, cli.Usagef("trust folder: %w", err)
-		}
-		roots = append(roots, root)
-	}
-	trust, err := ledger.ParseTrust(policy, rules, roots...)
-	if err != nil {
-		return nil, cli.Usagef("trust folder %s: %w", dir, err)
-	}
-	return trust, nil
-}
 
 // readRegistrar reads FILE or NAME=FILE.
 func (o *options) readRegistrar(v string) (note.Signer, error) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/cmd/internal/trustdir"
 	"github.com/imaledger/imaledger/ledger/server"
 )
 
@@ -117,7 +118,7 @@ func (o *options) config() (server.Config, error) {
 		return c, cli.WithHint(cli.Usagef("no --trust"), "the trust folder holds policy and rules, and is the one that auditors verify with")
 	}
 	var err error
-	if c.Trust, err = readTrust(o.trust); err != nil {
+	if c.Trust, err = trustdir.Read(o.trust); err != nil {
 		return c, err
 	}
 	if c.Signer, err = o.readKey(o.origin, o.key); err != nil {
