@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/audit"
 	"github.com/imaledger/imaledger/ledger/client"
 	"github.com/imaledger/imaledger/tpm/ima"
 	"github.com/imaledger/imaledger/tpm/quote"
@@ -71,7 +73,10 @@ type Config struct {
 	Ledger *client.Client
 	BootID func() (string, error) // of the running kernel: another one after each boot and kexec
 	// Banks are those of the exported lists, besides SHA-1.
-	Banks      []ima.Bank
+	Banks []ima.Bank
+	// Lists is how many untrimmed lists are kept, the newest among them; 0 keeps
+	// all. One with segments that have no receipt is kept in any case.
+	Lists      int
 	SpoolLimit int64         // bytes of records without a receipt; at the limit nothing more is read
 	Wait       time.Duration // for witnesses, at each submission
 	Logger     *slog.Logger
@@ -91,6 +96,8 @@ type Agent struct {
 	trusted *ledger.Checkpoint // the newest one verified, nil before the first
 	moved   bool               // in this round the kernel's list was not where it was left
 	problem map[string]error   // what went wrong last, by what was being done
+
+	lastReceipt *LastReceipt
 }
 
 // ErrPolicy is a trust folder that does not name one log.
@@ -136,7 +143,26 @@ func (a *Agent) load() (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w; it is the newest checkpoint that this host trusted: if the policy changed, remove it", a.spool.path(checkpointFile), err)
 	}
-	return nil
+	return a.loadReceipt()
+}
+
+// loadReceipt finds the newest segment's receipt, for the status.
+func (a *Agent) loadReceipt() error {
+	last := a.chain.last
+	if last == nil || slices.Contains(a.chain.pending, last.Sequence) {
+		return nil
+	}
+	proof, err := a.spool.read(entryName(last.Sequence, proofSuffix), ledger.MaxProof)
+	if err != nil {
+		return err
+	}
+	receipt, findings := audit.CheckReceipt(a.Trust, fmt.Sprintf("#%d", last.Sequence), ledger.LeafHash(last.Marshal()), proof)
+	if receipt == nil {
+		// It verified when it came: the policy may be another one since.
+		a.Logger.Warn("agent: the newest receipt does not verify", "file", a.spool.path(entryName(last.Sequence, proofSuffix)), "findings", findings)
+		return nil
+	}
+	return a.noteReceipt(last.Sequence, receipt.NotAfter)
 }
 
 // Close closes the agent's directory.
@@ -162,6 +188,7 @@ func (a *Agent) Once(ctx context.Context) error {
 	}
 	a.try("submit", func() error { return a.submitPending(ctx) })
 	a.try("delete", a.trim)
+	a.try("retain", a.retain)
 	return a.problems()
 }
 
@@ -173,10 +200,13 @@ func (a *Agent) try(what string, f func() error) {
 	}
 }
 
-// problems joins what went wrong in the order in which it was done.
+// doings are the parts of a round, in their order.
+var doings = []string{"tpm", "enrol", "checkpoint", "segment", "spool", "submit", "delete", "retain"}
+
+// problems joins what went wrong.
 func (a *Agent) problems() error {
 	var list []error
-	for _, what := range []string{"tpm", "enrol", "checkpoint", "segment", "submit", "delete"} {
+	for _, what := range doings {
 		if err := a.problem[what]; err != nil {
 			list = append(list, fmt.Errorf("%s: %w", what, err))
 		}

@@ -79,6 +79,13 @@ func (a *Agent) readAndSeal(q *quoted) error {
 			err = a.readKernel()
 		}
 	}
+	if err == nil && !a.covers(q) {
+		// The list names a register for the first time: quoted again, so that the
+		// segment does not end before that record.
+		if q, err = a.quote(); err == nil {
+			err = a.readKernel()
+		}
+	}
 	switch {
 	case errors.Is(err, errMoved):
 		return a.gap("trimmed")
@@ -87,7 +94,19 @@ func (a *Agent) readAndSeal(q *quoted) error {
 	case err != nil:
 		return err
 	}
-	return a.seal(q, false)
+	return a.seal(q)
+}
+
+// covers reports whether the quote is over every register that the list names.
+func (a *Agent) covers(q *quoted) bool {
+	for _, pcr := range a.named() {
+		for _, b := range q.quote.Selection {
+			if !slices.Contains(b.PCRs, pcr) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // begun reports whether the newest list has a segment.
@@ -184,22 +203,11 @@ func Selection(banks []ima.Bank, named []int) (ima.Selection, error) {
 	return selection, nil
 }
 
-// seal cuts the list at the quote. again says that the quote was taken again,
-// since the first one left out a register that the list names.
-func (a *Agent) seal(q *quoted, again bool) error {
-	in := a.input(q)
-	s, err := Assemble(in)
-	var unquoted *ima.UnquotedError
+// seal cuts the list at the quote.
+func (a *Agent) seal(q *quoted) error {
+	s, err := Assemble(a.input(q))
 	var none *ima.NoCutError
 	switch {
-	case errors.As(err, &unquoted) && !again, errors.As(err, &none) && len(none.Unquoted) > 0 && !again:
-		if q, err = a.quote(); err == nil {
-			err = a.readKernel()
-		}
-		if err != nil {
-			return err
-		}
-		return a.seal(q, true)
 	case errors.As(err, &none):
 		a.Logger.Warn("agent: the list does not give what the TPM quoted", "error", err)
 		return a.gap(a.gapReason(q))

@@ -9,6 +9,17 @@ import (
 	"github.com/imaledger/imaledger/ledger/client"
 )
 
+// Enrol enrols the host, if its AK is not enrolled.
+func (a *Agent) Enrol(ctx context.Context) error {
+	a.problem = make(map[string]error)
+	a.try("tpm", a.loadAK)
+	if a.ak != nil {
+		a.try("enrol", func() error { return a.ensureEnrolled(ctx) })
+		a.try("submit", func() error { return a.submitPending(ctx) })
+	}
+	return a.problems()
+}
+
 // enrol has the ledger's registrars enrol the host's AK. The enrolment goes on
 // from the host's chain; the receipt of it gives the first checkpoint.
 func (a *Agent) enrol(ctx context.Context) error {

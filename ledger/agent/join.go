@@ -14,6 +14,9 @@ import (
 // TPM's counters tell a boot, where the registers began anew, from a kexec, where
 // they go on.
 func (a *Agent) newKernel(boot string) error {
+	if err := a.stage(); err != nil {
+		return err
+	}
 	q, err := a.quote()
 	if err != nil {
 		return err

@@ -223,8 +223,15 @@ func (l *list) appendFiles(next *state, r io.Reader, limit int64) error {
 		next.Records++
 		l.named[int(rec.PCR)] = true
 	}
-	for i, w := range writers {
-		if err := errors.Join(w.Flush(), files[i].Sync()); err != nil {
+	l.spool.step("read")
+	for _, w := range writers {
+		if err := w.Flush(); err != nil {
+			return err
+		}
+	}
+	l.spool.step("written")
+	for _, f := range files {
+		if err := f.Sync(); err != nil {
 			return err
 		}
 	}

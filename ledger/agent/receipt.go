@@ -21,6 +21,10 @@ var ErrLedger = errors.New("the ledger's answer does not verify")
 // evidence.
 var ErrSplit = errors.New("the ledger signed two histories")
 
+// ErrUnwitnessed is an entry that is in the log, and that not enough witnesses have
+// seen in time.
+var ErrUnwitnessed = errors.New("it is in the log, and the witnesses have not seen it yet")
+
 // submitPending submits the entries that have no receipt, in their order: the
 // ledger takes a host's entries in no other.
 func (a *Agent) submitPending(ctx context.Context) error {
@@ -55,7 +59,7 @@ func (a *Agent) submit(ctx context.Context, n uint64) error {
 	}
 	a.Step("submitted")
 	if accepted.Proof == "" {
-		return errors.New("it is in the log, and the witnesses have not seen it yet")
+		return ErrUnwitnessed
 	}
 	return a.receive(ctx, n, leaf, []byte(accepted.Proof))
 }
@@ -77,7 +81,7 @@ func (a *Agent) receive(ctx context.Context, n uint64, leaf ledger.Hash, proof [
 		return err
 	}
 	a.Step("receipted")
-	return nil
+	return a.noteReceipt(n, receipt.NotAfter)
 }
 
 // trust takes a verified checkpoint as the newest, once it is known to continue

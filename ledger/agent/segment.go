@@ -195,7 +195,7 @@ func (in *Input) body(s *ledger.Segment, q *quote.Quote, cut *ima.Cut, styles im
 		for _, pcr := range b.PCRs {
 			at := ima.Slot{Bank: ima.Bank(b.Bank), PCR: pcr}
 			if !slices.Contains(extended, pcr) {
-				s.Others = append(s.Others, ledger.PCR{Bank: bank, Index: pcr, Value: in.other(at, base)})
+				s.Others = append(s.Others, ledger.PCR{Bank: bank, Index: pcr, Value: other(cut, at)})
 				continue
 			}
 			start, known := base[at]
@@ -216,15 +216,12 @@ func (in *Input) body(s *ledger.Segment, q *quote.Quote, cut *ima.Cut, styles im
 	return nil
 }
 
-// other is the value that FindCut took for a register which the list does not
-// extend.
-func (in *Input) other(at ima.Slot, base ima.Values) []byte {
-	for _, v := range [][]byte{base[at], in.Known[at]} {
-		if v != nil {
-			return v
-		}
+// other is the value of a register that the segment's records do not extend.
+func other(cut *ima.Cut, at ima.Slot) []byte {
+	if v := cut.Others[at]; v != nil {
+		return v
 	}
-	return make([]byte, at.Bank.Size())
+	return cut.End[at] // the list names it later
 }
 
 // payload reads the records under the quote again.

@@ -78,19 +78,24 @@ func openSpool(dir string, step func(string)) (*spool, error) {
 	if err := syscall.Flock(int(s.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", dir, ErrLocked), s.lock.Close())
 	}
-	b, err := s.read(stateFile, maxState)
-	switch {
-	case errors.Is(err, errAbsent):
-		err = nil
-	case err == nil:
-		if err = json.Unmarshal(b, &s.state); err != nil {
-			err = fmt.Errorf("%s: %w", s.path(stateFile), err)
-		}
-	}
-	if err != nil {
+	if err := s.loadState(); err != nil {
 		return nil, errors.Join(err, s.lock.Close())
 	}
 	return s, nil
+}
+
+func (s *spool) loadState() error {
+	b, err := s.read(stateFile, maxState)
+	if errors.Is(err, errAbsent) {
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &s.state)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.path(stateFile), err)
+	}
+	return nil
 }
 
 func (s *spool) close() error { return s.lock.Close() }
