@@ -53,3 +53,25 @@ func TestRounds(t *testing.T) {
 		})
 	}
 }
+
+// TestRegisters: records of a register that was not quoted before, and violations.
+func TestRegisters(t *testing.T) {
+	for _, flavour := range flavours {
+		t.Run(flavour.String(), func(t *testing.T) {
+			w := newWorld(t, flavour)
+			k := w.kernel
+			k.measure(3)
+			w.round()
+			for range 3 {
+				k.measure(2)
+				k.violate()
+				k.add(11, "other", make([]byte, 32))
+				k.add(11, "another", make([]byte, 32))
+				w.round()
+				if n := w.whole(); n != len(k.history[0]) {
+					t.Errorf("%d records sealed, want %d", n, len(k.history[0]))
+				}
+			}
+		})
+	}
+}

@@ -7,7 +7,7 @@ import (
 )
 
 // steps are all places where the power can be cut.
-var steps = []string{"activated", "enrolled", "staged", "quoted", "appended", "spooled", "uploaded", "submitted", "receipted", "deleted"}
+var steps = []string{"activated", "enrolled", "staged", "quoted", "read", "written", "appended", "spooled", "uploaded", "submitted", "receipted", "deleted"}
 
 // TestPowerCut cuts the power after each step, in the first round, in a later
 // one, and once more in the round after it. Nothing is lost and nothing is there

@@ -118,6 +118,17 @@ func (k *fakeKernel) add(pcr uint32, path string, digest []byte) {
 	k.extend(int(pcr), rec.Sum(ima.SHA1, 0), rec.Sum(ima.SHA256, 0))
 }
 
+// violate lists a violation: zeros, and the registers are extended with ones.
+func (k *fakeKernel) violate() {
+	data := append(sized(append([]byte("sha256:\x00"), make([]byte, 32)...)), sized([]byte("/violated\x00"))...)
+	raw := append(binary.LittleEndian.AppendUint32(nil, 10), make([]byte, 20)...)
+	raw = append(append(raw, sized([]byte("ima-ng"))...), sized(data)...)
+	k.list = append(k.list, raw)
+	now := len(k.history) - 1
+	k.history[now] = append(k.history[now], raw)
+	k.extend(10, bytes.Repeat([]byte{0xff}, 20), bytes.Repeat([]byte{0xff}, 32))
+}
+
 func (k *fakeKernel) extend(pcr int, one, two []byte) {
 	if err := k.tpm.Extend(pcr, map[ima.Bank][]byte{ima.SHA1: one, ima.SHA256: two}); err != nil {
 		k.t.Fatal(err)

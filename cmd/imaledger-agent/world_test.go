@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -40,6 +39,10 @@ type world struct {
 	change func(*agent.Config)
 	// before, if it is set, may answer in the ledger's place.
 	before atomic.Pointer[func(w http.ResponseWriter, r *http.Request) bool]
+
+	signer, registrar    note.Signer
+	logKey, registrarKey string
+	witnesses            []*witness.Key
 }
 
 func keyPair(t *testing.T, name string) (note.Signer, string) {
@@ -58,16 +61,39 @@ func keyPair(t *testing.T, name string) (note.Signer, string) {
 func newWorld(t *testing.T, flavour securityfs.Flavour) *world {
 	t.Helper()
 	w := &world{t: t, kernel: newFakeKernel(t, flavour), dir: filepath.Join(t.TempDir(), "agent")}
-	signer, vkey := keyPair(t, "log.example/agent")
-	registrar, registrarKey := keyPair(t, "registrar.example")
-	policy := "log " + vkey + "\n"
+	w.signer, w.logKey = keyPair(t, "log.example/agent")
+	w.registrar, w.registrarKey = keyPair(t, "registrar.example")
 	for i := range 2 {
-		policy += fmt.Sprintf("witness w%d %s\n", i, startWitness(t, i, vkey))
+		key, err := witness.GenerateKey(rand.Reader, fmt.Sprintf("witness%d.example", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.witnesses = append(w.witnesses, key)
+	}
+	w.server, w.trust = w.newLedger()
+	s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if f := w.before.Load(); f == nil || !(*f)(rw, r) {
+			w.server.ServeHTTP(rw, r)
+		}
+	}))
+	t.Cleanup(s.Close)
+	w.client = &client.Client{Base: s.URL}
+	return w
+}
+
+// newLedger starts a ledger and witnesses with the world's keys, that remember
+// nothing. A second one makes all of them liars.
+func (w *world) newLedger() (*server.Server, *ledger.Trust) {
+	t := w.t
+	t.Helper()
+	policy := "log " + w.logKey + "\n"
+	for i, key := range w.witnesses {
+		policy += fmt.Sprintf("witness w%d %s %s\n", i, key.VKey(), startWitness(t, key, w.logKey))
 	}
 	policy += "group both all w0 w1\nquorum both\n"
-	rules := ledger.TrustRulesFormat + "\nregistrar " + registrarKey + "\nregistrars 1\ngrade software because this is a test\n"
-	var err error
-	if w.trust, err = ledger.ParseTrust([]byte(policy), []byte(rules)); err != nil {
+	rules := ledger.TrustRulesFormat + "\nregistrar " + w.registrarKey + "\nregistrars 1\ngrade software because this is a test\n"
+	trust, err := ledger.ParseTrust([]byte(policy), []byte(rules))
+	if err != nil {
 		t.Fatal(err)
 	}
 	// Tessera's workers end some moments after they are told to.
@@ -76,24 +102,17 @@ func newWorld(t *testing.T, flavour securityfs.Flavour) *world {
 		t.Fatal(err)
 	}
 	server.RouteLogs(slog.New(slog.DiscardHandler))
-	w.server, err = server.New(t.Context(), server.Config{
-		Dir: dir, Signer: signer, Trust: w.trust, Registrars: []note.Signer{registrar}, AllowSoftware: true, PublicPayloads: true,
+	s, err := server.New(t.Context(), server.Config{
+		Dir: dir, Signer: w.signer, Trust: trust, Registrars: []note.Signer{w.registrar}, AllowSoftware: true, PublicPayloads: true,
 		CheckpointInterval: 100 * time.Millisecond, BatchMaxAge: 5 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if f := w.before.Load(); f == nil || !(*f)(rw, r) {
-			w.server.ServeHTTP(rw, r)
-		}
-	}))
-	w.client = &client.Client{Base: s.URL}
 	t.Cleanup(func() {
-		s.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		w.server.Close(ctx)
+		s.Close(ctx)
 		for range 100 {
 			if os.RemoveAll(dir) == nil {
 				return
@@ -101,15 +120,11 @@ func newWorld(t *testing.T, flavour securityfs.Flavour) *world {
 			time.Sleep(10 * time.Millisecond)
 		}
 	})
-	return w
+	return s, trust
 }
 
-func startWitness(t *testing.T, i int, logKey string) string {
+func startWitness(t *testing.T, key *witness.Key, logKey string) (url string) {
 	t.Helper()
-	key, err := witness.GenerateKey(rand.Reader, fmt.Sprintf("witness%d.example", i))
-	if err != nil {
-		t.Fatal(err)
-	}
 	l, err := witness.ParseLog(logKey)
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +135,7 @@ func startWitness(t *testing.T, i int, logKey string) string {
 	}
 	s := httptest.NewServer(w)
 	t.Cleanup(func() { s.Close(); w.Close() })
-	return key.VKey() + " " + s.URL
+	return s.URL
 }
 
 // answer lets f answer in the ledger's place where it returns true; nil ends it.
@@ -169,6 +184,11 @@ func (l testLog) Write(b []byte) (int, error) {
 // the power there.
 func (w *world) once(cut string) (err error) {
 	w.t.Helper()
+	return w.onceWithin(w.t.Context(), cut)
+}
+
+func (w *world) onceWithin(ctx context.Context, cut string) (err error) {
+	w.t.Helper()
 	c := w.config()
 	c.Step = func(step string) {
 		if step == cut {
@@ -190,7 +210,7 @@ func (w *world) once(cut string) (err error) {
 			err = errPower
 		}
 	}()
-	return a.Once(w.t.Context())
+	return a.Once(ctx)
 }
 
 // round is once, and must succeed.
@@ -311,5 +331,3 @@ func (w *world) exported() {
 		w.t.Errorf("the exported list has %d bytes, the kernel listed %d", len(list), len(want))
 	}
 }
-
-var _ = io.EOF

@@ -1,0 +1,294 @@
+//go:build guest
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/imaledger/imaledger/cmd/internal/guest"
+	"github.com/imaledger/imaledger/tpm/ima"
+)
+
+// byCertificate is the rule under which swtpm's EKs are certified by its own
+// authority.
+const byCertificate = "grade certificate\n"
+
+// onKernels runs a scene on each kernel.
+func onKernels(t *testing.T, scene func(t *testing.T, k guest.Kernel)) {
+	kernels, err := guest.Kernels()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range kernels {
+		t.Run(k.Name, func(t *testing.T) { scene(t, k) })
+	}
+}
+
+// TestGuestRounds: hundreds of records over several segments with deletion,
+// violations, several PCRs, two boots and a kexec; and evmctl reads the export as
+// if nothing was deleted.
+func TestGuestRounds(t *testing.T) {
+	onKernels(t, func(t *testing.T, k guest.Kernel) {
+		s := newSite(t, byCertificate)
+		h := s.newHost(t, k, "rounds.example")
+		h.boot()
+		if code, out, _ := h.agent("check"); code != 0 && !strings.Contains(out, "IMA measures nothing") {
+			t.Errorf("check: exit %d\n%s", code, out)
+		}
+		h.measure(100)
+		h.round()
+		for i := range 3 {
+			h.measure(60)
+			h.call(guest.Request{Op: guest.OpViolate})
+			h.call(guest.Request{Op: guest.OpMeasure, Number: 5, Text: "other", PID: guest.OtherOwner})
+			h.round()
+			if left := h.kernelRecords(); k.Staging && left != 0 {
+				t.Errorf("round %d: %d records are left in the kernel", i, left)
+			}
+		}
+		h.evmctl()
+		h.check(expected{sealed: true})
+		if st := h.status(); st.Grade != "certificate" || len(st.Problems) > 0 || st.Pending != 0 || st.Receipted != st.Listed {
+			t.Errorf("status: %+v", st)
+		}
+		h.measure(3)
+		h.reboot() // these three are never sealed
+		h.measure(20)
+		h.round()
+		h.check(expected{sealed: true})
+		h.round() // nothing is new
+		h.measure(5)
+		h.round()
+		h.check(expected{sealed: true})
+	})
+}
+
+// evmctl replays the exported list against the registers.
+func (h *host) evmctl() {
+	h.t.Helper()
+	r := h.call(guest.Request{Op: guest.OpRun, Args: []string{"/bin/imaledger-agent", "export"}})
+	list, err := os.ReadFile(h.save("export", r.Stdout))
+	h.must(err)
+	if got, want := records(h.t, list), h.boots[len(h.boots)-1]; !equal(got, want) {
+		h.t.Errorf("the export has %d records, the kernel listed %d", len(got), len(want))
+	}
+	in := h.call(guest.Request{Op: guest.OpRead, Path: filepath.Join(agentDir, "lists/current/sha1")}).Stdout
+	if got, want := records(h.t, in), h.boots[len(h.boots)-1]; !equal(got, want) {
+		h.t.Errorf("lists/current/sha1 has %d records, the kernel listed %d", len(got), len(want))
+	}
+	var args []string
+	for _, b := range []ima.Bank{ima.SHA1, ima.SHA256} {
+		text := ""
+		for pcr := range 24 {
+			value := h.call(guest.Request{Op: guest.OpRead, Path: fmt.Sprintf("/sys/class/tpm/tpm0/pcr-%s/%d", b, pcr)}).Stdout
+			text += fmt.Sprintf("PCR-%02d: %s\n", pcr, strings.TrimSpace(string(value)))
+		}
+		args = append(args, "--pcrs", b.String()+","+h.save("pcrs-"+b.String(), []byte(text)))
+	}
+	out, err := exec.Command("evmctl", append(append([]string{"ima_measurement", "--ignore-violations"}, args...), h.save("export", r.Stdout))...).CombinedOutput()
+	if err != nil {
+		h.t.Errorf("evmctl: %v: %s", err, out)
+	}
+}
+
+func (h *host) save(name string, content []byte) string {
+	h.t.Helper()
+	path := filepath.Join(h.Dir, name)
+	h.must(os.WriteFile(path, content, 0o600))
+	return path
+}
+
+// TestGuestKexec: a kexec that carries the list with staged records, and one that
+// loses it. Debian's kernel carries none.
+func TestGuestKexec(t *testing.T) {
+	onKernels(t, func(t *testing.T, k guest.Kernel) {
+		s := newSite(t, byCertificate)
+		h := s.newHost(t, k, "kexec.example")
+		h.boot()
+		h.measure(10)
+		h.round()
+		h.measure(7)
+		if k.Staging {
+			// Staged, quoted and spooled; the ledger is away, so nothing is deleted.
+			s.down()
+			h.fails("503")
+			s.answer(nil)
+			h.measure(4)
+			h.kexec(true)
+			h.measure(2)
+			h.round()
+			h.check(expected{sealed: true})
+		}
+		h.measure(6)
+		h.round()
+		h.measure(3) // lost
+		h.kexec(false)
+		h.measure(2) // before the gap is seen: not sealed either
+		h.round()
+		h.measure(5)
+		h.round()
+		// Lost are the three, and what the new kernel listed before the gap was closed:
+		// its boot_aggregate and two.
+		h.check(expected{missing: 6, gaps: []string{"kexec-lost"}, sealed: true})
+	})
+}
+
+// TestGuestPowerCut cuts the power at each step and at random moments.
+func TestGuestPowerCut(t *testing.T) {
+	onKernels(t, func(t *testing.T, k guest.Kernel) {
+		s := newSite(t, byCertificate)
+		h := s.newHost(t, k, "cut.example")
+		h.boot()
+		cuts := 0
+		for _, step := range []string{"activated", "enrolled", "staged", "quoted", "read", "written", "appended", "spooled", "uploaded", "submitted", "receipted", "deleted"} {
+			h.measure(5)
+			if h.cutAt(step) {
+				cuts++
+			} else if k.Staging || step != "staged" && step != "deleted" {
+				t.Errorf("no round came to %s", step)
+			}
+			h.measure(3)
+			if step != "activated" { // so that the next cut is in the second try
+				h.round()
+				h.check(expected{sealed: true})
+			}
+		}
+		if want := 10; cuts < want {
+			t.Errorf("%d cuts, want %d", cuts, want)
+		}
+		seed := rand.Uint64()
+		t.Logf("seed %d", seed)
+		random := rand.New(rand.NewPCG(seed, 0))
+		for range 3 {
+			h.measure(4)
+			h.look()
+			h.call(guest.Request{Op: guest.OpStart, Args: []string{"/bin/imaledger-agent", "once"}, Path: "/tmp/agent.out"})
+			time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond)
+			h.cut()
+			h.measure(2)
+			h.round()
+			h.check(expected{sealed: true})
+		}
+	})
+}
+
+// TestGuestOthers: another program deletes from the list, another holds it open,
+// and the ledger is down for a whole boot.
+func TestGuestOthers(t *testing.T) {
+	onKernels(t, func(t *testing.T, k guest.Kernel) {
+		s := newSite(t, byCertificate)
+		h := s.newHost(t, k, "others.example")
+		h.boot()
+		h.measure(10)
+		h.round()
+		if k.Staging {
+			h.call(guest.Request{Op: guest.OpHold, Path: imaDir + "ascii_runtime_measurements"})
+			h.measure(4)
+			h.fails("init (process 1)")
+			h.call(guest.Request{Op: guest.OpRelease})
+			h.round()
+			h.check(expected{sealed: true})
+
+			h.measure(5)
+			h.look()
+			h.call(guest.Request{Op: guest.OpCommand, Path: imaDir + "binary_runtime_measurements", Text: "2\n"})
+			h.measure(3)
+			h.round() // closes the gap
+			h.measure(4)
+			h.round()
+			// Two were deleted unseen; nothing on this host can say that it was so.
+			h.check(expected{missing: 8, gaps: []string{"unknown"}, sealed: true})
+		}
+		s.down()
+		h.reboot()
+		h.measure(6)
+		h.fails("503")
+		h.measure(6)
+		h.fails("503")
+		if st := h.status(); st.Pending < 1 || len(st.Problems) == 0 || st.Problems[0].Mend == "" {
+			t.Errorf("status: %+v", st)
+		}
+		h.reboot() // all of it is in the spool
+		h.measure(2)
+		s.answer(nil)
+		h.round()
+		want := expected{sealed: true}
+		if k.Staging {
+			want.missing, want.gaps = 8, []string{"unknown"}
+		}
+		h.check(want)
+	})
+}
+
+// TestGuestFork: a ledger that goes back to an older history is found out: the
+// agent keeps its records, and the two checkpoints.
+func TestGuestFork(t *testing.T) {
+	onKernels(t, func(t *testing.T, k guest.Kernel) {
+		s := newSite(t, byCertificate)
+		h := s.newHost(t, k, "fork.example")
+		h.boot()
+		h.measure(5)
+		h.round()
+		before, err := s.client.Checkpoint(t.Context())
+		h.must(err)
+		h.measure(5)
+		h.round()
+		s.answer(func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path != "/checkpoint" {
+				return false
+			}
+			w.Write(before)
+			return true
+		})
+		h.measure(5)
+		h.fails("gave one of size")
+		s.answer(nil)
+		h.round()
+		h.check(expected{sealed: true})
+	})
+}
+
+// TestGuestEnrolment: each grade, an EK that another host has, and a TPM that is
+// cleared.
+func TestGuestEnrolment(t *testing.T) {
+	kernels, err := guest.Kernels()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := kernels[0]
+	s := newSite(t, "grade first-use\n")
+	one := s.newHost(t, k, "one.example")
+	one.boot()
+	one.measure(3)
+	one.round()
+	if st := one.status(); st.Grade != "first-use" {
+		t.Errorf("grade %q, want first-use", st.Grade)
+	}
+	one.check(expected{sealed: true})
+	one.Kill()
+
+	// The same TPM under another name.
+	two := s.newHost(t, k, "two.example")
+	if err := errors.Join(os.RemoveAll(filepath.Join(two.Dir, "tpm")), os.CopyFS(filepath.Join(two.Dir, "tpm"), os.DirFS(filepath.Join(one.Dir, "tpm")))); err != nil {
+		t.Fatal(err)
+	}
+	two.boot()
+	two.measure(3)
+	two.fails("one.example")
+	two.Kill()
+
+	// A new TPM in the old machine: its chain goes on, with a new boot.
+	one.boot()
+	one.measure(2)
+	one.round()
+	one.check(expected{sealed: true})
+}
