@@ -3,19 +3,20 @@
 
 GO       ?= go
 FUZZTIME ?= 5s
-PROGRAMS := imaledger imaledgerd imaledger-witness
+PROGRAMS := imaledger imaledgerd imaledger-agent imaledger-witness
 GOFLAGS_RELEASE := -trimpath -ldflags="-s -w"
 
-.PHONY: check tools lint test fuzz cross demo build soak bench
+.PHONY: check tools lint test fuzz cross demo guest build soak bench
 
-check: tools lint test fuzz cross demo
+check: tools lint test fuzz cross demo guest
 
 # What the tests hold the code against: swtpm is a TPM 2.0 in software, evmctl
 # replays measurement lists. The race detector needs a C compiler. On Debian they
 # are installed if they are missing.
-PACKAGES := swtpm swtpm-tools ima-evm-utils gcc libc6-dev curl
+# Guests run in QEMU, and kexec starts another kernel in them.
+PACKAGES := swtpm swtpm-tools ima-evm-utils gcc libc6-dev curl qemu-system-x86 kexec-tools e2fsprogs
 tools:
-	@for p in swtpm swtpm_setup evmctl gcc curl; do command -v $$p >/dev/null || missing=1; done; \
+	@for p in swtpm swtpm_setup evmctl gcc curl qemu-system-x86_64 /sbin/kexec /sbin/mke2fs; do command -v $$p >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then \
 		command -v apt-get >/dev/null || { echo "please install $(PACKAGES)" >&2; exit 1; }; \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y $(PACKAGES); \
@@ -24,6 +25,7 @@ tools:
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt these" >&2; exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -tags guest ./cmd/imaledger-agent
 	$(GO) mod tidy -diff
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
 
@@ -50,6 +52,23 @@ cross:
 
 demo:
 	$(GO) run ./cmd/imaledger demo --once
+
+# The agent on real kernels: one that can stage records, and Debian's. They are
+# those that the variables name, or are built and fetched once, and kept.
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/imaledger
+IMALEDGER_KERNEL ?= $(firstword $(wildcard ../shared/vm/bzImage-7.3) $(CACHE)/bzImage-7.3)
+IMALEDGER_STOCK_KERNEL ?= $(CACHE)/stock
+export IMALEDGER_KERNEL IMALEDGER_STOCK_KERNEL
+GUEST_COUNT ?= 1
+
+$(CACHE)/bzImage-%:
+	LINUX_SOURCE=$* cmd/internal/guest/build-kernel $@
+
+$(CACHE)/stock:
+	cmd/internal/guest/fetch-stock $@
+
+guest: tools $(IMALEDGER_KERNEL) $(IMALEDGER_STOCK_KERNEL)
+	$(GO) test -tags guest -run '^TestGuest' -count $(GUEST_COUNT) -timeout 60m ./cmd/imaledger-agent
 
 build:
 	@mkdir -p bin
