@@ -71,6 +71,7 @@ var GapReasons = []string{
 	"resumed",    // PCRs restarted while the kernel's list went on (hibernation)
 	"tpm-clear",  // TPM2_Clear set the counters back
 	"first-seen", // the host was enrolled after its list had been shortened
+	"state-lost", // the host's agent lost its directory
 	"extended",   // a PCR was extended by something that is not in the list
 	"unknown",
 }

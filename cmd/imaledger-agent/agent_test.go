@@ -1,8 +1,10 @@
 package main
 
 import (
+	"os"
 	"testing"
 
+	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/tpm/securityfs"
 )
 
@@ -71,6 +73,47 @@ func TestRegisters(t *testing.T) {
 				if n := w.whole(); n != len(k.history[0]) {
 					t.Errorf("%d records sealed, want %d", n, len(k.history[0]))
 				}
+			}
+		})
+	}
+}
+
+// TestLostDirectory: the agent's directory is gone, in a boot and between two. The
+// host's chain goes on from what the log has. Where the kernel lists the whole boot
+// nothing is missing; else there is a gap, which says so.
+func TestLostDirectory(t *testing.T) {
+	for _, flavour := range flavours {
+		t.Run(flavour.String(), func(t *testing.T) {
+			w := newWorld(t, flavour)
+			k := w.kernel
+			k.measure(3)
+			w.round()
+			k.measure(2)
+			w.round()
+			lose := func() {
+				if err := os.RemoveAll(w.dir); err != nil {
+					t.Fatal(err)
+				}
+			}
+			lose()
+			k.measure(4)
+			w.round()
+			k.measure(1)
+			w.round()
+			last, before := w.newestSegments()
+			if flavour == securityfs.ReadOnly {
+				if last.Join.Kind != ledger.JoinContinues || last.First+last.Count != 11 || before.Join.Kind != ledger.JoinContinues || before.Count != 4 {
+					t.Errorf("%v of %d records, then %v", before.Join, before.Count, last.Join)
+				}
+			} else if before.Join != (ledger.Join{Kind: ledger.JoinGap, Reason: "state-lost"}) || last.Join.Kind != ledger.JoinContinues || last.Count != 1 {
+				t.Errorf("%v, then %v", before.Join, last.Join)
+			}
+			k.reboot()
+			lose()
+			k.measure(2)
+			w.round()
+			if last, _ := w.newestSegments(); last.Join.Kind != ledger.JoinBoot || last.Count != 3 {
+				t.Errorf("%v of %d records", last.Join, last.Count)
 			}
 		})
 	}

@@ -15,6 +15,7 @@ var steps = []string{"activated", "enrolled", "staged", "quoted", "read", "writt
 func TestPowerCut(t *testing.T) {
 	for _, flavour := range flavours {
 		t.Run(flavour.String(), func(t *testing.T) {
+			t.Parallel()
 			cuts := 0
 			for _, step := range steps {
 				w := newWorld(t, flavour)
@@ -51,26 +52,29 @@ func TestPowerCut(t *testing.T) {
 func TestPowerCutAnywhere(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
 	for _, flavour := range flavours {
-		w := newWorld(t, flavour)
-		k := w.kernel
-		for range 60 {
-			k.measure(random.IntN(4))
-			step := steps[random.IntN(len(steps))]
-			if err := w.once(step); err != nil && !errors.Is(err, errPower) {
-				t.Fatalf("%s, cut after %s: %v", flavour, step, err)
-			}
-			switch random.IntN(12) {
-			case 0:
-				k.reboot()
-			case 1:
-				w.round() // what is sealed before a kexec is not lost in it
-				k.kexec(true)
-			}
-		}
-		w.round()
-		w.exported()
-		w.whole()
+		t.Run(flavour.String(), func(t *testing.T) { t.Parallel(); cutAnywhere(newWorld(t, flavour), seed) })
 	}
+}
+
+func cutAnywhere(w *world, seed uint64) {
+	random := rand.New(rand.NewPCG(seed, 0))
+	k := w.kernel
+	for range 60 {
+		k.measure(random.IntN(4))
+		step := steps[random.IntN(len(steps))]
+		if err := w.once(step); err != nil && !errors.Is(err, errPower) {
+			w.t.Fatalf("cut after %s: %v", step, err)
+		}
+		switch random.IntN(12) {
+		case 0:
+			k.reboot()
+		case 1:
+			w.round() // what is sealed before a kexec is not lost in it
+			k.kexec(true)
+		}
+	}
+	w.round()
+	w.exported()
+	w.whole()
 }

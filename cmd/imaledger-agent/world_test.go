@@ -213,6 +213,15 @@ func (w *world) onceWithin(ctx context.Context, cut string) (err error) {
 	return a.Once(ctx)
 }
 
+// try is once, where the directory may not open.
+func (w *world) try() error {
+	a, err := agent.New(w.config())
+	if err != nil {
+		return err
+	}
+	return errors.Join(a.Once(w.t.Context()), a.Close())
+}
+
 // round is once, and must succeed.
 func (w *world) round() {
 	w.t.Helper()
@@ -282,6 +291,33 @@ func (w *world) evidence() (*audit.Report, [][]byte) {
 		w.t.Fatal(err)
 	}
 	return r, payloads
+}
+
+// newestSegments returns the two newest segments in the agent's directory.
+func (w *world) newestSegments() (last, before *ledger.Segment) {
+	w.t.Helper()
+	entries, err := filepath.Glob(filepath.Join(w.dir, "chain", "*.entry"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, name := range entries {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if s, err := ledger.ParseSegment(b); err == nil {
+			last, before = s, last
+		}
+	}
+	return last, before
+}
+
+// gapped tells of a gap, if the newest segment in the agent's directory is one.
+func (w *world) gapped() string {
+	if last, _ := w.newestSegments(); last != nil && last.Join.Kind == ledger.JoinGap {
+		return last.Join.String()
+	}
+	return ""
 }
 
 // whole checks that the evidence contradicts nothing, and that what the ledger

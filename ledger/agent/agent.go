@@ -2,10 +2,12 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"time"
 
@@ -97,6 +99,8 @@ type Agent struct {
 	moved   bool               // in this round the kernel's list was not where it was left
 	problem map[string]error   // what went wrong last, by what was being done
 
+	damaged error // of the newest list, in what the kernel does not list any more
+
 	lastReceipt *LastReceipt
 }
 
@@ -128,41 +132,92 @@ func (a *Agent) load() (err error) {
 	if a.chain, err = loadChain(a.spool); err != nil {
 		return err
 	}
+	if a.spool.state.List == 0 && a.chain.last != nil && a.chain.lastPlace.List != nowhere {
+		return fmt.Errorf("%s is missing: %w", a.spool.path(stateFile), errDamaged)
+	}
 	if n := a.spool.state.List; n > 0 {
-		if a.list, err = openList(a.spool, n); err != nil {
+		if a.list, a.damaged, err = openList(a.spool, n); err != nil {
 			return err
 		}
+	}
+	if err := a.checkPending(); err != nil {
+		return err
+	}
+	receipt, err := a.loadReceipt()
+	if err != nil {
+		return err
 	}
 	raw, err := a.spool.read(checkpointFile, ledger.MaxCheckpoint)
 	if errors.Is(err, errAbsent) {
 		return nil
 	}
-	if err == nil {
-		a.trusted, err = a.Trust.Policy.Verify(raw)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w; it is the newest checkpoint that this host trusted: if the policy changed, remove it", a.spool.path(checkpointFile), err)
-	}
-	return a.loadReceipt()
-}
-
-// loadReceipt finds the newest segment's receipt, for the status.
-func (a *Agent) loadReceipt() error {
-	last := a.chain.last
-	if last == nil || slices.Contains(a.chain.pending, last.Sequence) {
-		return nil
-	}
-	proof, err := a.spool.read(entryName(last.Sequence, proofSuffix), ledger.MaxProof)
 	if err != nil {
 		return err
 	}
-	receipt, findings := audit.CheckReceipt(a.Trust, fmt.Sprintf("#%d", last.Sequence), ledger.LeafHash(last.Marshal()), proof)
-	if receipt == nil {
-		// It verified when it came: the policy may be another one since.
-		a.Logger.Warn("agent: the newest receipt does not verify", "file", a.spool.path(entryName(last.Sequence, proofSuffix)), "findings", findings)
+	if a.trusted, err = a.Trust.Policy.Verify(raw); err == nil {
 		return nil
 	}
-	return a.noteReceipt(last.Sequence, receipt.NotAfter)
+	// The policy is another one, or the file is damaged. The newest receipt has a
+	// checkpoint as well.
+	a.Logger.Error("agent: the newest checkpoint that was trusted does not verify; it is set aside", "error", err)
+	if receipt != nil {
+		a.trusted = receipt.Checkpoint
+	}
+	return errors.Join(a.spool.keep(checkpointFile, raw), os.Remove(a.spool.path(checkpointFile)))
+}
+
+// checkPending checks that the records of segments without a receipt are what was
+// sealed. The kernel has them still, so damaged ones are read again.
+func (a *Agent) checkPending() error {
+	for _, n := range a.chain.pending {
+		_, entry, err := a.chain.entry(n)
+		if err != nil {
+			return err
+		}
+		s, ok := entry.(*ledger.Segment)
+		if !ok {
+			continue
+		}
+		at, err := a.chain.place(n)
+		if err != nil {
+			return err
+		}
+		if a.list == nil || at.List != a.list.number {
+			continue
+		}
+		h := sha256.New()
+		size, err := io.Copy(h, a.list.section(at.Offset, at.Offset+int64(s.Payload.Size)))
+		if err != nil {
+			return err
+		}
+		if size != int64(s.Payload.Size) || ledger.Hash(h.Sum(nil)) != s.Payload.Digest {
+			return a.list.takeBack()
+		}
+	}
+	return nil
+}
+
+// loadReceipt verifies the newest segment's receipt again. One that does not
+// verify any more is asked for anew: it is damaged, or the policy is another one.
+func (a *Agent) loadReceipt() (*audit.Receipt, error) {
+	last := a.chain.last
+	if last == nil || slices.Contains(a.chain.pending, last.Sequence) {
+		return nil, nil
+	}
+	proof, err := a.spool.read(entryName(last.Sequence, proofSuffix), ledger.MaxProof)
+	if err != nil {
+		return nil, err
+	}
+	receipt, findings := audit.CheckReceipt(a.Trust, fmt.Sprintf("#%d", last.Sequence), ledger.LeafHash(last.Marshal()), proof)
+	if receipt != nil {
+		return receipt, a.noteReceipt(last.Sequence, receipt.NotAfter)
+	}
+	a.Logger.Error("agent: the newest receipt does not verify", "file", a.spool.path(entryName(last.Sequence, proofSuffix)), "findings", findings)
+	if a.chain.lastPlace.List != nowhere {
+		a.chain.pending = append(a.chain.pending, last.Sequence)
+		slices.Sort(a.chain.pending)
+	}
+	return nil, nil
 }
 
 // Close closes the agent's directory.
@@ -180,6 +235,9 @@ func (a *Agent) Close() error {
 // away stops deletion, and never measurement. The error tells all that failed.
 func (a *Agent) Once(ctx context.Context) error {
 	a.problem, a.moved = make(map[string]error), false
+	if a.damaged != nil {
+		a.problem["list"] = a.damaged
+	}
 	a.try("tpm", func() error { return a.loadAK() })
 	if a.ak != nil {
 		a.try("enrol", func() error { return a.ensureEnrolled(ctx) })
@@ -201,7 +259,7 @@ func (a *Agent) try(what string, f func() error) {
 }
 
 // doings are the parts of a round, in their order.
-var doings = []string{"tpm", "enrol", "checkpoint", "segment", "spool", "submit", "delete", "retain"}
+var doings = []string{"tpm", "enrol", "checkpoint", "segment", "spool", "submit", "delete", "retain", "list"}
 
 // problems joins what went wrong.
 func (a *Agent) problems() error {

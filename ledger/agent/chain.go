@@ -29,17 +29,26 @@ type place struct {
 	Record uint64 // records before it in the list's file
 }
 
-func (p place) marshal() []byte {
-	return fmt.Appendf(nil, "list %d\noffset %d\nrecord %d\n", p.List, p.Offset, p.Record)
+// marshal writes the place of a segment, with the hash of its leaf, which tells
+// whether the entry's file is still what was written.
+func (p place) marshal(leaf ledger.Hash) []byte {
+	return fmt.Appendf(nil, "list %d\noffset %d\nrecord %d\nleaf %x\n", p.List, p.Offset, p.Record, leaf)
 }
 
-func parsePlace(b []byte) (p place, err error) {
-	n, err := fmt.Sscanf(string(b), "list %d\noffset %d\nrecord %d\n", &p.List, &p.Offset, &p.Record)
-	if err != nil || n != 3 || string(p.marshal()) != string(b) {
-		return p, fmt.Errorf("no place of a segment: %.64q", b)
+func parsePlace(b []byte) (p place, leaf ledger.Hash, err error) {
+	var sum []byte
+	n, err := fmt.Sscanf(string(b), "list %d\noffset %d\nrecord %d\nleaf %x\n", &p.List, &p.Offset, &p.Record, &sum)
+	if err == nil && n == 4 && len(sum) == len(leaf) {
+		leaf = ledger.Hash(sum)
+		if string(p.marshal(leaf)) == string(b) {
+			return p, leaf, nil
+		}
 	}
-	return p, nil
+	return p, leaf, fmt.Errorf("no place of a segment: %.64q", b)
 }
+
+// errDamaged is a file that is not what was written, and cannot be had again.
+var errDamaged = errors.New("the file is damaged: move the agent's directory away, and it goes on from what the log has and the kernel lists")
 
 // A chain is the host's chain as far as it is needed: its newest entries and
 // those that have no receipt.
@@ -98,10 +107,10 @@ func loadChain(s *spool) (*chain, error) {
 		if c.empty {
 			c.sequence, c.leaf, c.empty = n, leaf, false
 		} else if leaf != wanted || n != entries[i+1]-1 {
-			return nil, fmt.Errorf("%s: entry %d does not name the one before it; the directory is damaged: put it back from the ledger or begin a new one", s.path(chainDir), entries[i+1])
+			return nil, fmt.Errorf("%s: entry %d does not name the one before it: %w", s.path(chainDir), entries[i+1], errDamaged)
 		}
 		_, _, wanted = entry.Link()
-		if err := c.note(n, entry); err != nil {
+		if err := c.note(n, leaf, entry); err != nil {
 			return nil, err
 		}
 	}
@@ -109,7 +118,7 @@ func loadChain(s *spool) (*chain, error) {
 }
 
 // note takes an entry in, if it is the newest of its kind.
-func (c *chain) note(n uint64, entry ledger.HostEntry) error {
+func (c *chain) note(n uint64, leaf ledger.Hash, entry ledger.HostEntry) error {
 	switch e := entry.(type) {
 	case *ledger.Enrolment:
 		if c.enrolment == nil {
@@ -118,8 +127,11 @@ func (c *chain) note(n uint64, entry ledger.HostEntry) error {
 	case *ledger.Segment:
 		if c.last == nil {
 			c.last = e
-			var err error
-			c.lastPlace, err = c.place(n)
+			at, written, err := c.placeOf(n)
+			if err == nil && written != leaf {
+				err = fmt.Errorf("%s: %w", c.spool.path(entryName(n, entrySuffix)), errDamaged)
+			}
+			c.lastPlace = at
 			return err
 		}
 	}
@@ -127,16 +139,20 @@ func (c *chain) note(n uint64, entry ledger.HostEntry) error {
 }
 
 func (c *chain) place(n uint64) (place, error) {
+	p, _, err := c.placeOf(n)
+	return p, err
+}
+
+func (c *chain) placeOf(n uint64) (p place, leaf ledger.Hash, err error) {
 	name := entryName(n, placeSuffix)
 	b, err := c.spool.read(name, maxPlace)
-	if err != nil {
-		return place{}, err
+	if err == nil {
+		p, leaf, err = parsePlace(b)
 	}
-	p, err := parsePlace(b)
 	if err != nil {
-		return p, fmt.Errorf("%s: %w", c.spool.path(name), err)
+		err = fmt.Errorf("%s: %w: %w", c.spool.path(name), err, errDamaged)
 	}
-	return p, nil
+	return p, leaf, err
 }
 
 func (c *chain) entry(n uint64) ([]byte, ledger.HostEntry, error) {
@@ -154,18 +170,19 @@ func (c *chain) entry(n uint64) ([]byte, ledger.HostEntry, error) {
 		}
 		err = errors.New("it is another entry")
 	}
-	return nil, nil, fmt.Errorf("%s: %w", c.spool.path(name), err)
+	return nil, nil, fmt.Errorf("%s: %w: %w", c.spool.path(name), err, errDamaged)
 }
 
 // add appends a segment to the chain. The entry is written last: with it, the
 // rest is there.
 func (c *chain) add(s *ledger.Segment, anchor []byte, p place) error {
-	for name, content := range map[string][]byte{anchorSuffix: anchor, placeSuffix: p.marshal()} {
+	raw := s.Marshal()
+	for name, content := range map[string][]byte{anchorSuffix: anchor, placeSuffix: p.marshal(ledger.LeafHash(raw))} {
 		if err := c.spool.write(entryName(s.Sequence, name), content); err != nil {
 			return err
 		}
 	}
-	if err := c.addEntry(s.Sequence, s.Marshal(), s); err != nil {
+	if err := c.addEntry(s.Sequence, raw, s); err != nil {
 		return err
 	}
 	c.last, c.lastPlace = s, p

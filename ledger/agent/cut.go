@@ -225,7 +225,7 @@ func (a *Agent) seal(q *quoted) error {
 func (a *Agent) input(q *quoted) Input {
 	return Input{
 		Head: q.head, Attest: q.attest, Signature: q.signature, Hash: ima.Bank(a.ak.HashAlg), Format: ima.Format{Bank: ima.SHA1},
-		List: a.list.section(a.begin().Offset, a.spool.state.Bytes), Known: q.known, Previous: a.chain.last, Boot: !a.begun(),
+		List: a.list.section(a.begin().Offset, a.spool.state.Bytes), Known: q.known, Previous: a.chain.last, Boot: !a.begun() && !a.sameEpoch(q),
 	}
 }
 

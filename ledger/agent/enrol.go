@@ -70,9 +70,10 @@ func (a *Agent) enrolled(ctx context.Context, accepted *client.Accepted) error {
 	}
 	switch {
 	case a.chain.empty && e.Sequence > 0:
-		// The host's directory was lost; its chain in the log was not. It goes on
-		// from here.
 		a.Logger.Warn("agent: the host's chain has entries that this directory lacks", "sequence", e.Sequence)
+		if err := a.recoverChain(ctx, e.Sequence, e.Previous); err != nil {
+			return fmt.Errorf("the host's directory was lost, and its chain cannot be had from the ledger: %w", err)
+		}
 	case ledger.LeafHash(accepted.Entry) == a.chain.leaf:
 		return nil // it was enrolled with these keys already
 	case e.Sequence != a.chain.next() || e.Sequence > 0 && e.Previous != a.chain.leaf:

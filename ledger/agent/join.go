@@ -22,6 +22,9 @@ func (a *Agent) newKernel(boot string) error {
 		return err
 	}
 	was := a.spool.state
+	if a.list == nil && a.sameEpoch(q) {
+		return a.rejoin(boot, q)
+	}
 	if a.list == nil || q.quote.ResetCount != was.ResetCount || q.quote.RestartCount != was.RestartCount {
 		// A restart, which keeps resetCount, is taken for a boot as well: the list
 		// says whether it was one.
@@ -137,6 +140,8 @@ func (a *Agent) gapReason(q *quoted) string {
 	switch {
 	case !a.begun() && a.chain.last == nil:
 		return "first-seen"
+	case a.sameEpoch(q) && a.chain.lastPlace.List == nowhere:
+		return "state-lost"
 	case at.Kexec:
 		return "kexec-lost"
 	case q.quote.RestartCount != at.RestartCount:

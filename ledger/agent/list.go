@@ -46,9 +46,65 @@ func newList(s *spool, n int, banks []ima.Bank) (*list, error) {
 }
 
 // openList opens the newest list and takes back what is beyond the state: it was
-// never counted, and the kernel has it still.
-func openList(s *spool, n int) (*list, error) { return openListAt(s, n, s.state) }
+// never counted, and the kernel has it still. The same is done with all that the
+// kernel has, if any of it is damaged. damaged tells of a record that only the
+// ledger has whole.
+func openList(s *spool, n int) (l *list, damaged error, err error) {
+	if l, err = openListAt(s, n, s.state); err != nil {
+		return nil, nil, err
+	}
+	at := s.state
+	if damaged = l.sound(0, at.Kernel); damaged != nil {
+		damaged = fmt.Errorf("%w; the ledger has what was sealed of it", damaged)
+	}
+	if l.sound(at.Kernel, at.Bytes) != nil {
+		err = l.takeBack()
+	}
+	for _, b := range l.banks {
+		if err == nil && l.soundBank(b) != nil {
+			err = l.rewrite(b, l.spool.state)
+		}
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, l.close())
+	}
+	return l, damaged, nil
+}
 
+// takeBack forgets what the kernel has, so that it is read again.
+func (l *list) takeBack() error {
+	at := l.spool.state
+	at.Bytes, at.Records, at.Staged, at.StagedRecords = at.Kernel, at.KernelRecord, 0, 0
+	return errors.Join(l.spool.save(at), l.truncate(at))
+}
+
+// sound checks that the records between two bytes are what was written, as far as
+// their digests tell, and notes the registers that they name.
+func (l *list) sound(from, to int64) error {
+	replayer, err := ima.NewReplayer([]ima.Bank{ima.SHA1}, nil, nil)
+	if err != nil {
+		return err
+	}
+	return l.each(from, to, func(r *ima.Record) error {
+		l.named[int(r.PCR)] = true
+		return replayer.Extend(r)
+	})
+}
+
+func (l *list) soundBank(b ima.Bank) error {
+	f, err := os.Open(l.path(b))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	replayer, err := ima.NewReplayer([]ima.Bank{b}, nil, nil)
+	if err != nil {
+		return err
+	}
+	return eachIn(f, b, replayer.Extend)
+}
+
+// openListAt opens a list that has what a state counts.
 func openListAt(s *spool, n int, at state) (*list, error) {
 	l := &list{spool: s, number: n, named: make(map[int]bool)}
 	for _, b := range []ima.Bank{ima.SHA256, ima.SHA384, ima.SHA512, ima.SHA3_256, ima.SHA3_384, ima.SHA3_512} {
@@ -112,7 +168,7 @@ func (l *list) truncate(at state) error {
 			return err
 		}
 	}
-	return l.each(0, at.Bytes, func(r *ima.Record) error { l.named[int(r.PCR)] = true; return nil })
+	return nil
 }
 
 func (l *list) rewrite(b ima.Bank, at state) error {
@@ -146,7 +202,14 @@ func (l *list) section(from, to int64) *io.SectionReader {
 
 // each calls f for every record between two bytes.
 func (l *list) each(from, to int64, f func(*ima.Record) error) error {
-	for r := ima.NewReader(l.section(from, to), ima.Format{Bank: ima.SHA1}); ; {
+	if err := eachIn(l.section(from, to), ima.SHA1, f); err != nil {
+		return fmt.Errorf("%s: %w", l.path(ima.SHA1), err)
+	}
+	return nil
+}
+
+func eachIn(list io.Reader, b ima.Bank, f func(*ima.Record) error) error {
+	for r := ima.NewReader(list, ima.Format{Bank: b}); ; {
 		rec, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -155,7 +218,7 @@ func (l *list) each(from, to int64, f func(*ima.Record) error) error {
 			err = f(rec)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", l.path(ima.SHA1), err)
+			return err
 		}
 	}
 }

@@ -83,7 +83,7 @@ func (a *Agent) forgetPlaces(oldest int) error {
 		if err != nil {
 			return err
 		}
-		if at, err := parsePlace(b); err != nil || at.List >= oldest {
+		if at, _, err := parsePlace(b); err != nil || at.List >= oldest {
 			continue
 		}
 		anchor := strings.TrimSuffix(path, placeSuffix) + anchorSuffix

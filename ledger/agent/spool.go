@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -89,14 +91,18 @@ func (s *spool) loadState() error {
 	if errors.Is(err, errAbsent) {
 		return nil
 	}
-	if err == nil {
-		err = json.Unmarshal(b, &s.state)
-	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", s.path(stateFile), err)
+		return err
+	}
+	content, sum, found := bytes.Cut(b, []byte(stateSum))
+	if !found || fmt.Sprintf("%x\n", sha256.Sum256(content)) != string(sum) || json.Unmarshal(content, &s.state) != nil {
+		return fmt.Errorf("%s: %w", s.path(stateFile), errDamaged)
 	}
 	return nil
 }
+
+// stateSum stands between the state and its SHA-256.
+const stateSum = "\nsha256 "
 
 func (s *spool) close() error { return s.lock.Close() }
 
@@ -156,7 +162,7 @@ func (s *spool) save(next state) error {
 	if err != nil {
 		return err
 	}
-	if err := s.write(stateFile, append(b, '\n')); err != nil {
+	if err := s.write(stateFile, fmt.Appendf(b, "%s%x\n", stateSum, sha256.Sum256(b))); err != nil {
 		return err
 	}
 	s.state = next

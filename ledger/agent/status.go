@@ -126,6 +126,9 @@ func (a *Agent) noteReceipt(n uint64, notAfter uint64) error {
 	}
 	a.lastReceipt = &LastReceipt{Sequence: n, Records: s.Count, NotAfter: notAfter}
 	anchor, err := a.spool.read(entryName(n, anchorSuffix), ledger.MaxCheckpoint)
+	if errors.Is(err, errAbsent) {
+		return nil // of a segment that was recovered from the log
+	}
 	if err != nil {
 		return fmt.Errorf("anchor: %w", err)
 	}

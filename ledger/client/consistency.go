@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"net/http"
 	"strings"
@@ -40,7 +41,34 @@ type tileReader struct {
 	client *Client
 }
 
-const tileHeight = 8
+const (
+	tileHeight = 8
+	bundleSize = 1 << tileHeight // entries
+)
+
+// Entry returns the entry at an index of a log of the given size. Its leaf hash,
+// which the caller knows, says whether it is the right one.
+func (c *Client) Entry(ctx context.Context, index, size uint64) ([]byte, error) {
+	if index >= size || size > 1<<62 {
+		return nil, fmt.Errorf("entry %d of a log of size %d", index, size)
+	}
+	t := tlog.Tile{H: tileHeight, L: -1, N: int64(index / bundleSize), W: int(min(bundleSize, size-index/bundleSize*bundleSize))}
+	path := "/tile/entries/" + strings.TrimPrefix(t.Path(), fmt.Sprintf("tile/%d/data/", tileHeight))
+	_, b, err := c.small(ctx, http.MethodGet, path, nil, 0, http.StatusOK)
+	if err != nil {
+		return nil, fmt.Errorf("entries %s: %w", path, err)
+	}
+	for skip := index % bundleSize; ; skip-- {
+		if len(b) < 2 || len(b)-2 < int(binary.BigEndian.Uint16(b)) {
+			return nil, fmt.Errorf("entries %s: they end before entry %d", path, index)
+		}
+		entry, rest := b[2:2+binary.BigEndian.Uint16(b)], b[2+binary.BigEndian.Uint16(b):]
+		if skip == 0 {
+			return entry, nil
+		}
+		b = rest
+	}
+}
 
 func (r *tileReader) Height() int { return tileHeight }
 
