@@ -132,10 +132,9 @@ func (h *host) look() {
 	h.t.Helper()
 	var raw []byte
 	if h.Kernel.Staging {
-		raw = h.call(guest.Request{Op: guest.OpRead, Path: imaDir + "binary_runtime_measurements_staged"}).Stdout
+		raw = h.readList("binary_runtime_measurements_staged")
 	}
-	raw = append(raw, h.call(guest.Request{Op: guest.OpRead, Path: imaDir + "binary_runtime_measurements"}).Stdout...)
-	listed := records(h.t, raw)
+	listed := records(h.t, append(raw, h.readList("binary_runtime_measurements")...))
 	boot := &h.boots[len(h.boots)-1]
 	for ; h.begin < len(*boot); h.begin++ {
 		if known := (*boot)[h.begin:]; len(known) <= len(listed) && equal(known, listed[:len(known)]) {
@@ -143,6 +142,23 @@ func (h *host) look() {
 		}
 	}
 	*boot = append(*boot, listed[len(*boot)-h.begin:]...)
+}
+
+// readList reads a list of the kernel's, which an agent that runs may be writing
+// to just now.
+func (h *host) readList(name string) (list []byte) {
+	h.t.Helper()
+	var err error
+	if !guest.Wait(10*time.Second, func() bool {
+		var r *guest.Response
+		if r, err = h.Call(guest.Request{Op: guest.OpRead, Path: imaDir + name}); err == nil {
+			list = r.Stdout
+		}
+		return err == nil || !strings.Contains(err.Error(), "busy")
+	}) || err != nil {
+		h.t.Fatal(err)
+	}
+	return list
 }
 
 func equal(a, b [][]byte) bool { return bytes.Equal(bytes.Join(a, nil), bytes.Join(b, nil)) }

@@ -22,6 +22,7 @@ const (
 	OpHold      = "hold"    // Path stays open for reading
 	OpRelease   = "release"
 	OpCommand   = "command"    // Text written to Path with one write
+	OpMount     = "mount"      // a tmpfs at Path with options Text; Number are mount's flags
 	OpKexec     = "kexec"      // with command line Text
 	OpKexecLost = "kexec-lost" // the same, and the list is not carried over
 	OpPowerOff  = "poweroff"
@@ -59,5 +60,5 @@ const (
 // fowner=4711 measures these and nothing else.
 const MeasuredOwner = 4711
 
-// OtherOwner is that of files which another rule measures into PCR 11.
+// OtherOwner owns files which another rule measures into PCR 11.
 const OtherOwner = 4712

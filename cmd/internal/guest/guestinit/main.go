@@ -19,7 +19,6 @@ import (
 	"github.com/imaledger/imaledger/cmd/internal/guest"
 )
 
-// modulesLater is for modules.
 func main() {
 	if err := boot(); err != nil {
 		fmt.Println("guestinit:", err)
@@ -218,6 +217,11 @@ func (g *machine) do(r guest.Request) (*guest.Response, error) {
 		}
 		_, err = f.Write([]byte(r.Text))
 		return &guest.Response{}, errors.Join(err, f.Close())
+	case guest.OpMount:
+		if err := os.MkdirAll(r.Path, 0o755); err != nil {
+			return nil, err
+		}
+		return &guest.Response{}, syscall.Mount("tmpfs", r.Path, "tmpfs", uintptr(r.Number), r.Text)
 	case guest.OpKexec, guest.OpKexecLost:
 		return &guest.Response{}, loadKexec(r)
 	}
