@@ -56,7 +56,8 @@ type site struct {
 	dir    string
 	trust  *ledger.Trust
 	client *client.Client
-	port   int // of what hosts reach: it forwards to the ledger
+	urls   []string // of the witnesses
+	port   int      // of what hosts reach: it forwards to the ledger
 	before atomic.Pointer[func(w http.ResponseWriter, r *http.Request) bool]
 }
 
@@ -113,6 +114,48 @@ func (s *site) serve(name string, args ...string) string {
 	return lines.Text()
 }
 
+// startWitnesses starts the site's witnesses, each with its state in a folder of
+// the given suffix.
+func (s *site) startWitnesses(logKey, suffix string) (urls []string) {
+	s.t.Helper()
+	for i := range 3 {
+		name := fmt.Sprintf("w%d.example", i)
+		urls = append(urls, s.serve("imaledger-witness", "--state", s.path(name+suffix), "--key", s.path(name+".key"), "--log", logKey))
+	}
+	return urls
+}
+
+// fork starts the ledger and its witnesses a second time, with the keys and the
+// state that they have now.
+func (s *site) fork() http.Handler {
+	s.t.Helper()
+	for _, name := range []string{"w0.example", "w1.example", "w2.example", "ledger", "trust"} {
+		if err := os.CopyFS(s.path(name+".fork"), os.DirFS(s.path(name))); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	policy, err := os.ReadFile(filepath.Join(s.dir, "trust", ledger.TrustPolicyFile))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	text := string(policy)
+	logKey := strings.Fields(text)[1]
+	for i, u := range s.startWitnesses(logKey, ".fork") {
+		text = strings.ReplaceAll(text, s.urls[i], u)
+	}
+	s.write("trust.fork/"+ledger.TrustPolicyFile, text)
+	u, err := url.Parse(s.serve("imaledgerd", s.flags(".fork")...))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return httputil.NewSingleHostReverseProxy(u)
+}
+
+func (s *site) flags(suffix string) []string {
+	return []string{"--dir", s.path("ledger" + suffix), "--key", s.path("log.example/guests.key"), "--trust", s.path("trust" + suffix),
+		"--registrar", s.path("registrar.example.key"), "--public-payloads", "--checkpoint-interval", "200ms"}
+}
+
 // newSite starts a ledger. rules are those of its trust folder besides the
 // registrar's, flags are further ones of imaledgerd.
 func newSite(t *testing.T, rules string, flags ...string) *site {
@@ -120,10 +163,13 @@ func newSite(t *testing.T, rules string, flags ...string) *site {
 	s := &site{t: t, dir: t.TempDir()}
 	logKey := s.keygen("log", "log.example/guests")
 	policy := "log " + logKey + "\n"
+	var keys []string
 	for i := range 3 {
-		name := fmt.Sprintf("w%d.example", i)
-		vkey := s.keygen("witness", name)
-		policy += fmt.Sprintf("witness w%d %s %s\n", i, vkey, s.serve("imaledger-witness", "--state", s.path(name), "--key", s.path(name+".key"), "--log", logKey))
+		keys = append(keys, s.keygen("witness", fmt.Sprintf("w%d.example", i)))
+	}
+	s.urls = s.startWitnesses(logKey, "")
+	for i, u := range s.urls {
+		policy += fmt.Sprintf("witness w%d %s %s\n", i, keys[i], u)
 	}
 	policy += "group two 2 w0 w1 w2\nquorum two\n"
 	rules = ledger.TrustRulesFormat + "\nregistrar " + s.keygen("registrar", "registrar.example") + "\nregistrars 1\n" + rules
@@ -147,9 +193,7 @@ func newSite(t *testing.T, rules string, flags ...string) *site {
 	if s.trust, err = trustdir.Read(filepath.Join(s.dir, "trust")); err != nil {
 		t.Fatal(err)
 	}
-	flags = append([]string{"--dir", s.path("ledger"), "--key", s.path("log.example/guests.key"), "--trust", filepath.Join(s.dir, "trust"),
-		"--registrar", s.path("registrar.example.key"), "--public-payloads", "--checkpoint-interval", "200ms"}, flags...)
-	s.forward(s.serve("imaledgerd", flags...))
+	s.forward(s.serve("imaledgerd", append(s.flags(""), flags...)...))
 	return s
 }
 

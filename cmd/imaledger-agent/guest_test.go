@@ -3,10 +3,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -227,68 +225,4 @@ func TestGuestOthers(t *testing.T) {
 		}
 		h.check(want)
 	})
-}
-
-// TestGuestFork: a ledger that goes back to an older history is found out: the
-// agent keeps its records, and the two checkpoints.
-func TestGuestFork(t *testing.T) {
-	onKernels(t, func(t *testing.T, k guest.Kernel) {
-		s := newSite(t, byCertificate)
-		h := s.newHost(t, k, "fork.example")
-		h.boot()
-		h.measure(5)
-		h.round()
-		before, err := s.client.Checkpoint(t.Context())
-		h.must(err)
-		h.measure(5)
-		h.round()
-		s.answer(func(w http.ResponseWriter, r *http.Request) bool {
-			if r.URL.Path != "/checkpoint" {
-				return false
-			}
-			w.Write(before)
-			return true
-		})
-		h.measure(5)
-		h.fails("gave one of size")
-		s.answer(nil)
-		h.round()
-		h.check(expected{sealed: true})
-	})
-}
-
-// TestGuestEnrolment: each grade, an EK that another host has, and a TPM that is
-// cleared.
-func TestGuestEnrolment(t *testing.T) {
-	kernels, err := guest.Kernels()
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := kernels[0]
-	s := newSite(t, "grade first-use\n")
-	one := s.newHost(t, k, "one.example")
-	one.boot()
-	one.measure(3)
-	one.round()
-	if st := one.status(); st.Grade != "first-use" {
-		t.Errorf("grade %q, want first-use", st.Grade)
-	}
-	one.check(expected{sealed: true})
-	one.Kill()
-
-	// The same TPM under another name.
-	two := s.newHost(t, k, "two.example")
-	if err := errors.Join(os.RemoveAll(filepath.Join(two.Dir, "tpm")), os.CopyFS(filepath.Join(two.Dir, "tpm"), os.DirFS(filepath.Join(one.Dir, "tpm")))); err != nil {
-		t.Fatal(err)
-	}
-	two.boot()
-	two.measure(3)
-	two.fails("one.example")
-	two.Kill()
-
-	// A new TPM in the old machine: its chain goes on, with a new boot.
-	one.boot()
-	one.measure(2)
-	one.round()
-	one.check(expected{sealed: true})
 }

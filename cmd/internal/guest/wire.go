@@ -16,6 +16,7 @@ const (
 	OpSignal    = "signal"  // Number to the program started as PID
 	OpWait      = "wait"    // for the program started as PID
 	OpRead      = "read"    // Path
+	OpList      = "list"    // the names in the folder Path, a line each
 	OpWrite     = "write"   // Data to Path
 	OpMeasure   = "measure" // Number new files for IMA, named after Text
 	OpViolate   = "violate" // a violation: a file that is written while it is read
@@ -23,6 +24,7 @@ const (
 	OpRelease   = "release"
 	OpCommand   = "command"    // Text written to Path with one write
 	OpMount     = "mount"      // a tmpfs at Path with options Text; Number are mount's flags
+	OpSend      = "send"       // Data to the TPM; its answer is Stdout
 	OpKexec     = "kexec"      // with command line Text
 	OpKexecLost = "kexec-lost" // the same, and the list is not carried over
 	OpPowerOff  = "poweroff"

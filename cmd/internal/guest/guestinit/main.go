@@ -189,6 +189,13 @@ func (g *machine) do(r guest.Request) (*guest.Response, error) {
 	case guest.OpRead:
 		b, err := os.ReadFile(r.Path)
 		return &guest.Response{Stdout: b}, err
+	case guest.OpList:
+		entries, err := os.ReadDir(r.Path)
+		var names []byte
+		for _, e := range entries {
+			names = fmt.Appendln(names, e.Name())
+		}
+		return &guest.Response{Stdout: names}, err
 	case guest.OpWrite:
 		if err := os.MkdirAll(filepath.Dir(r.Path), 0o755); err != nil {
 			return nil, err
@@ -217,6 +224,18 @@ func (g *machine) do(r guest.Request) (*guest.Response, error) {
 		}
 		_, err = f.Write([]byte(r.Text))
 		return &guest.Response{}, errors.Join(err, f.Close())
+	case guest.OpSend:
+		f, err := os.OpenFile("/dev/tpmrm0", os.O_RDWR, 0)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		if _, err := f.Write(r.Data); err != nil {
+			return nil, err
+		}
+		b := make([]byte, 4096)
+		n, err := f.Read(b)
+		return &guest.Response{Stdout: b[:n]}, err
 	case guest.OpMount:
 		if err := os.MkdirAll(r.Path, 0o755); err != nil {
 			return nil, err
