@@ -17,6 +17,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/cmd/internal/trustdir"
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/client"
 	"github.com/imaledger/imaledger/ledger/server"
@@ -182,7 +183,7 @@ func writeTrust(dir, policy, rules string) (*ledger.Trust, error) {
 			return nil, err
 		}
 	}
-	return readTrust(dir)
+	return trustdir.Read(dir)
 }
 
 // keep notes an addendum for the bundle.

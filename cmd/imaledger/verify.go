@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/cmd/internal/trustdir"
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/audit"
 )
@@ -33,7 +32,7 @@ It must come from somewhere else than the evidence.`,
 		Example: "  imaledger verify --trust trust/ evidence.tar",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			trust, err := readTrust(trustDir)
+			trust, err := trustdir.Read(trustDir)
 			if err != nil {
 				return err
 			}
@@ -62,43 +61,6 @@ It must come from somewhere else than the evidence.`,
 		panic(err) // the flag is defined above
 	}
 	return cmd
-}
-
-// readTrust reads a trust folder. What is wrong with it is a matter of usage: it
-// is the verifier's own.
-func readTrust(dir string) (*ledger.Trust, error) {
-	read := func(name string, max int64) ([]byte, error) {
-		b, err := readLimited(filepath.Join(dir, name), max)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, cli.WithHint(cli.Usagef("trust folder: %w", err), "a trust folder has the files %s and %s; the one who runs the log publishes them, and you check them before you use them", ledger.TrustPolicyFile, ledger.TrustRulesFile)
-		}
-		return b, err
-	}
-	policy, err := read(ledger.TrustPolicyFile, ledger.MaxPolicy)
-	if err != nil {
-		return nil, err
-	}
-	rules, err := read(ledger.TrustRulesFile, ledger.MaxTrustRules)
-	if err != nil {
-		return nil, err
-	}
-	names, err := filepath.Glob(filepath.Join(dir, ledger.TrustRootsDir, "*.pem"))
-	if err != nil {
-		return nil, cli.Usagef("trust folder: %w", err)
-	}
-	var roots [][]byte
-	for _, name := range names {
-		b, err := readLimited(name, ledger.MaxRoots)
-		if err != nil {
-			return nil, err
-		}
-		roots = append(roots, b)
-	}
-	trust, err := ledger.ParseTrust(policy, rules, roots...)
-	if err != nil {
-		return nil, cli.Usagef("trust folder %s: %w", dir, err)
-	}
-	return trust, nil
 }
 
 // readLimited reads a file of at most max bytes.
