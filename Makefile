@@ -56,7 +56,7 @@ demo:
 # The agent on real kernels: one that can stage records, and Debian's. They are
 # those that the variables name, or are built and fetched once, and kept.
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/imaledger
-IMALEDGER_KERNEL ?= $(firstword $(wildcard ../shared/vm/bzImage-7.3) $(CACHE)/bzImage-7.3)
+IMALEDGER_KERNEL ?= $(firstword $(abspath $(wildcard ../shared/vm/bzImage-7.3)) $(CACHE)/bzImage-7.3)
 IMALEDGER_STOCK_KERNEL ?= $(CACHE)/stock
 export IMALEDGER_KERNEL IMALEDGER_STOCK_KERNEL
 GUEST_COUNT ?= 1

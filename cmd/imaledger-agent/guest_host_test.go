@@ -50,7 +50,7 @@ func (s *site) newHost(t *testing.T, k guest.Kernel, name string) *host {
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	kexec, err := guest.WithLibraries("/usr/sbin/kexec")
+	kexec, err := guest.WithLibraries("/sbin/kexec")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -113,7 +113,7 @@ func (m *Machine) prepare() error {
 		if err := run("truncate", "-s", diskSize, m.disk()); err != nil {
 			return err
 		}
-		if err := run("mke2fs", "-q", "-F", "-t", "ext4", m.disk()); err != nil {
+		if err := run("/sbin/mke2fs", "-q", "-F", "-t", "ext4", m.disk()); err != nil {
 			return err
 		}
 	}
