@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/imaledger/imaledger/ledger/agent"
 	"github.com/imaledger/imaledger/tpm"
 	"github.com/imaledger/imaledger/tpm/ima"
 	"github.com/imaledger/imaledger/tpm/securityfs"
@@ -19,8 +20,8 @@ import (
 // ima_fs.c). It also keeps every record it ever listed, boot by boot: no agent
 // sees that.
 type fakeKernel struct {
-	t       *testing.T
-	tpm     *tpm.Software
+	t       testing.TB
+	tpm     fakeTPM
 	boots   int
 	kernels int
 	list    [][]byte // of which a program can delete
@@ -35,13 +36,26 @@ type fakeKernel struct {
 	listed    int
 }
 
-func newFakeKernel(t *testing.T, flavour securityfs.Flavour) *fakeKernel {
+// A fakeTPM is a TPM that a test has in its hands.
+type fakeTPM interface {
+	agent.TPM
+	Extend(pcr int, digests map[ima.Bank][]byte) error
+	Reset()
+	Restart()
+}
+
+func newFakeKernel(t testing.TB, flavour securityfs.Flavour) *fakeKernel {
 	t.Helper()
 	soft, err := tpm.NewSoftware(rand.Reader, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &fakeKernel{t: t, tpm: soft, flavour: flavour}
+	return newFakeKernelOf(t, flavour, soft)
+}
+
+func newFakeKernelOf(t testing.TB, flavour securityfs.Flavour, device fakeTPM) *fakeKernel {
+	t.Helper()
+	k := &fakeKernel{t: t, tpm: device, flavour: flavour}
 	k.start()
 	return k
 }

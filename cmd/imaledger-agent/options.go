@@ -76,7 +76,7 @@ func (o *options) flags(fs *flag.FlagSet, command string) {
 	fs.DurationVar(&o.schedule.Poll, "poll", defaultPoll, "`time` between looks at how many records there are, at least 1s")
 	fs.Uint64Var(&o.schedule.Records, "records", defaultRecords, "`number` of new records that begins a round")
 	fs.Int64Var(&o.schedule.Bytes, "bytes", defaultBytes, "`number` of bytes of new records that begins a round")
-	fs.Int64Var(&o.spoolLimit, "spool-limit", defaultSpool, "`bytes` of records without a receipt; at the limit the rest stays in the kernel")
+	fs.Int64Var(&o.spoolLimit, "spool-limit", defaultSpool, "`bytes` of records without a receipt, from which on the rest stays in the kernel; 0 for no limit")
 	fs.IntVar(&o.lists, "lists", defaultLists, "`number` of untrimmed lists to keep, one for each boot; 0 keeps all")
 	fs.DurationVar(&o.wait, "wait", defaultWait, "`time` to wait for witnesses at each submission")
 	fs.StringVar(&o.metrics, "metrics", "", "`file` for node_exporter's textfile collector, written after each round")
@@ -150,8 +150,8 @@ func (o *options) agentConfig() (agent.Config, error) {
 	if o.schedule.Poll < minPoll || o.schedule.Interval < o.schedule.Poll {
 		return c, cli.Usagef("poll %s, interval %s: poll must be at least %s, and interval no shorter than poll", o.schedule.Poll, o.schedule.Interval, minPoll)
 	}
-	if o.spoolLimit < 1 {
-		return c, cli.Usagef("spool-limit %d: it must be positive", o.spoolLimit)
+	if o.spoolLimit < 0 {
+		return c, cli.Usagef("spool-limit %d: it must not be negative", o.spoolLimit)
 	}
 	for b := range strings.SplitSeq(o.banks, ",") {
 		bank, err := parseBank(strings.TrimSpace(b))

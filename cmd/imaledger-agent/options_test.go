@@ -55,7 +55,7 @@ func TestConfig(t *testing.T) {
 		{"ledger http://127.0.0.1:1/\nhost -", `"-" is no host name`},
 		{"ledger http://127.0.0.1:1/\nhost a.example\npoll 1ms", "poll must be at least 1s"},
 		{"ledger http://127.0.0.1:1/\nhost a.example\nbanks md5", "md5"},
-		{"ledger http://127.0.0.1:1/\nhost a.example\nspool-limit 0", "must be positive"},
+		{"ledger http://127.0.0.1:1/\nhost a.example\nspool-limit -1", "must not be negative"},
 		{"ledger http://127.0.0.1:1/\nhost a.example\ntrust /none", "trust folder: open /none/policy"},
 	} {
 		if err := os.WriteFile(file, []byte(test.config+"\n"), 0o600); err != nil {

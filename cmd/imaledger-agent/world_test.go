@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"github.com/imaledger/imaledger/ledger/audit"
 	"github.com/imaledger/imaledger/ledger/client"
 	"github.com/imaledger/imaledger/ledger/server"
+	"github.com/imaledger/imaledger/tpm"
 	"github.com/imaledger/imaledger/tpm/ima"
 	"github.com/imaledger/imaledger/tpm/securityfs"
 	"github.com/imaledger/imaledger/witness"
@@ -30,7 +32,7 @@ import (
 // A world is a real ledger with two witnesses of which both are demanded, and
 // the host of a fakeKernel.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	trust  *ledger.Trust
 	server *server.Server
 	client *client.Client
@@ -40,12 +42,13 @@ type world struct {
 	// before, if it is set, may answer in the ledger's place.
 	before atomic.Pointer[func(w http.ResponseWriter, r *http.Request) bool]
 
+	policy, rules        string
 	signer, registrar    note.Signer
 	logKey, registrarKey string
 	witnesses            []*witness.Key
 }
 
-func keyPair(t *testing.T, name string) (note.Signer, string) {
+func keyPair(t testing.TB, name string) (note.Signer, string) {
 	t.Helper()
 	skey, vkey, err := note.GenerateKey(rand.Reader, name)
 	if err != nil {
@@ -58,9 +61,14 @@ func keyPair(t *testing.T, name string) (note.Signer, string) {
 	return signer, vkey
 }
 
-func newWorld(t *testing.T, flavour securityfs.Flavour) *world {
+func newWorld(t testing.TB, flavour securityfs.Flavour) *world {
 	t.Helper()
-	w := &world{t: t, kernel: newFakeKernel(t, flavour), dir: filepath.Join(t.TempDir(), "agent")}
+	return newWorldOf(t, newFakeKernel(t, flavour))
+}
+
+func newWorldOf(t testing.TB, k *fakeKernel) *world {
+	t.Helper()
+	w := &world{t: t, kernel: k, dir: filepath.Join(t.TempDir(), "agent")}
 	w.signer, w.logKey = keyPair(t, "log.example/agent")
 	w.registrar, w.registrarKey = keyPair(t, "registrar.example")
 	for i := range 2 {
@@ -91,7 +99,13 @@ func (w *world) newLedger() (*server.Server, *ledger.Trust) {
 		policy += fmt.Sprintf("witness w%d %s %s\n", i, key.VKey(), startWitness(t, key, w.logKey))
 	}
 	policy += "group both all w0 w1\nquorum both\n"
-	rules := ledger.TrustRulesFormat + "\nregistrar " + w.registrarKey + "\nregistrars 1\ngrade software because this is a test\n"
+	rules := ledger.TrustRulesFormat + "\nregistrar " + w.registrarKey + "\nregistrars 1\n"
+	if _, software := w.kernel.tpm.(*tpm.Software); software {
+		rules += "grade software because this is a test\n"
+	} else {
+		rules += "grade first-use\n"
+	}
+	w.policy, w.rules = policy, rules
 	trust, err := ledger.ParseTrust([]byte(policy), []byte(rules))
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +117,7 @@ func (w *world) newLedger() (*server.Server, *ledger.Trust) {
 	}
 	server.RouteLogs(slog.New(slog.DiscardHandler))
 	s, err := server.New(t.Context(), server.Config{
-		Dir: dir, Signer: w.signer, Trust: trust, Registrars: []note.Signer{w.registrar}, AllowSoftware: true, PublicPayloads: true,
+		Dir: dir, Signer: w.signer, Trust: trust, Registrars: []note.Signer{w.registrar}, AllowSoftware: strings.Contains(rules, "software"), PublicPayloads: true,
 		CheckpointInterval: 100 * time.Millisecond, BatchMaxAge: 5 * time.Millisecond,
 	})
 	if err != nil {
@@ -123,7 +137,7 @@ func (w *world) newLedger() (*server.Server, *ledger.Trust) {
 	return s, trust
 }
 
-func startWitness(t *testing.T, key *witness.Key, logKey string) (url string) {
+func startWitness(t testing.TB, key *witness.Key, logKey string) (url string) {
 	t.Helper()
 	l, err := witness.ParseLog(logKey)
 	if err != nil {
@@ -173,7 +187,7 @@ func (w *world) config() agent.Config {
 	return c
 }
 
-type testLog struct{ t *testing.T }
+type testLog struct{ t testing.TB }
 
 func (l testLog) Write(b []byte) (int, error) {
 	l.t.Logf("%s", bytes.TrimSpace(b))

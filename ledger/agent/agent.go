@@ -79,7 +79,7 @@ type Config struct {
 	// Lists is how many untrimmed lists are kept, the newest among them; 0 keeps
 	// all. One with segments that have no receipt is kept in any case.
 	Lists      int
-	SpoolLimit int64         // bytes of records without a receipt; at the limit nothing more is read
+	SpoolLimit int64         // bytes of records without a receipt, from which on nothing more is read; 0 for no limit
 	Wait       time.Duration // for witnesses, at each submission
 	Logger     *slog.Logger
 	// Step is told of each step that was done, so that a test can cut the power

@@ -41,6 +41,12 @@ func (a *Agent) cut(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if full, err := a.spoolFull(); err != nil || full {
+		if full {
+			a.problem["spool"] = ErrSpoolFull
+		}
+		return err
+	}
 	if a.list == nil || boot != a.spool.state.Boot {
 		return a.newKernel(boot)
 	}
@@ -69,6 +75,44 @@ func (a *Agent) cut(ctx context.Context) error {
 	return a.readAndSeal(q)
 }
 
+// ErrSpoolFull is the limit of records without a receipt.
+var ErrSpoolFull = errors.New("the spool is full: what is new stays in kernel memory until receipts come")
+
+// spoolFull reports whether the spool's limit is reached: then nothing more is
+// read. What is below it may go over it by as much as the kernel lists, since a
+// segment has all that its quote covers.
+func (a *Agent) spoolFull() (bool, error) {
+	n, err := a.spoolBytes()
+	return a.SpoolLimit > 0 && n >= a.SpoolLimit, err
+}
+
+// spoolBytes returns the size of the records without a receipt.
+func (a *Agent) spoolBytes() (int64, error) {
+	end, _, err := a.receipted()
+	if err != nil {
+		return 0, err
+	}
+	n := a.spool.state.Bytes - end.Offset
+	for _, p := range a.chain.pending {
+		_, entry, err := a.chain.entry(p)
+		if err != nil {
+			return 0, err
+		}
+		s, ok := entry.(*ledger.Segment)
+		if !ok {
+			continue
+		}
+		at, err := a.chain.place(p)
+		if err != nil {
+			return 0, err
+		}
+		if at.List != end.List && (a.list == nil || at.List != a.list.number) {
+			n += int64(s.Payload.Size) // of an older list
+		}
+	}
+	return n, nil
+}
+
 // readAndSeal reads what the kernel lists, and cuts it at the quote.
 func (a *Agent) readAndSeal(q *quoted) error {
 	err := a.readKernel()
@@ -76,7 +120,7 @@ func (a *Agent) readAndSeal(q *quoted) error {
 		a.Logger.Warn("agent: the kernel's list", "error", err)
 		a.moved = true
 		if err = a.locate(); err == nil {
-			err = a.readKernel()
+			err = a.readKernel() // what does not fit now either is tried again later
 		}
 	}
 	if err == nil && !a.covers(q) {
@@ -86,12 +130,7 @@ func (a *Agent) readAndSeal(q *quoted) error {
 			err = a.readKernel()
 		}
 	}
-	switch {
-	case errors.Is(err, errMoved):
-		return a.gap("trimmed")
-	case errors.Is(err, errSpoolFull):
-		a.problem["spool"] = err
-	case err != nil:
+	if err != nil {
 		return err
 	}
 	return a.seal(q)

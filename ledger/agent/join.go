@@ -205,9 +205,8 @@ func (a *Agent) readBefore(n uint64) error {
 	if err := a.readStaged(); err != nil {
 		return err
 	}
-	const all = 1 << 62 // the limit is for what waits for a receipt
 	err := a.Kernel.Read(0, func(r io.Reader) error {
-		return a.list.append(&firstRecords{r: ima.NewReader(r, ima.Format{Bank: ima.SHA1}), n: n}, all)
+		return a.list.append(&firstRecords{r: ima.NewReader(r, ima.Format{Bank: ima.SHA1}), n: n})
 	})
 	if err != nil {
 		return err

@@ -50,11 +50,7 @@ func (a *Agent) readKernel() error {
 	if count == knownRecords {
 		return nil
 	}
-	limit, err := a.limit()
-	if err != nil {
-		return err
-	}
-	err = a.Kernel.Read(known, func(r io.Reader) error { return a.list.append(r, limit) })
+	err = a.Kernel.Read(known, a.list.append)
 	var syntax *ima.SyntaxError
 	if errors.As(err, &syntax) {
 		// Read from the middle of a record, if somebody deleted those before.
@@ -63,22 +59,11 @@ func (a *Agent) readKernel() error {
 	return err
 }
 
-// limit is where the list's file may grow to: the spool's limit counts from the
-// first record without a receipt.
-func (a *Agent) limit() (int64, error) {
-	end, _, err := a.receipted()
-	return end.Offset + a.SpoolLimit, err
-}
-
 // readStaged takes in what is staged. The state knows of it, unless the power was
 // cut in between or somebody else staged.
 func (a *Agent) readStaged() error {
 	if a.Delete != DeleteStaged {
 		return nil
-	}
-	limit, err := a.limit()
-	if err != nil {
-		return err
 	}
 	return a.Kernel.ReadStaged(func(r io.Reader) error {
 		at := a.spool.state
@@ -105,7 +90,7 @@ func (a *Agent) readStaged() error {
 		case n < known: // somebody else staged, before the agent read on
 			return a.stagedIs(n)
 		}
-		if err := a.list.append(b, limit); err != nil {
+		if err := a.list.append(b); err != nil {
 			return err
 		}
 		return a.stagedIs(a.spool.state.Bytes - at.Kernel)

@@ -223,32 +223,24 @@ func eachIn(list io.Reader, b ima.Bank, f func(*ima.Record) error) error {
 	}
 }
 
-// errSpoolFull is the limit of records without a receipt.
-var errSpoolFull = errors.New("the spool is full: the rest stays in kernel memory until receipts come; raise spool-limit, or let the agent reach its ledger")
-
 // append adds records to the list's files and, when they are on disk, to the
-// state. Where it fails the files are as they were, whatever was read.
-func (l *list) append(r io.Reader, limit int64) error {
+// state. Where it fails the files are as they were.
+func (l *list) append(r io.Reader) error {
 	next := l.spool.state
-	err := l.appendFiles(&next, r, limit)
-	full := errors.Is(err, errSpoolFull)
-	if err == nil || full {
-		if next == l.spool.state {
-			return err
-		}
+	err := l.appendFiles(&next, r)
+	if err == nil && next != l.spool.state {
 		l.spool.step("appended")
-		if serr := l.spool.save(next); serr == nil {
-			return err
-		} else {
-			err = serr
-		}
+		err = l.spool.save(next)
+	}
+	if err == nil {
+		return nil
 	}
 	// The disk may be full or gone, so taking it back may fail as well: it is done
 	// again before the next append, since the state does not count it.
 	return errors.Join(err, l.truncate(l.spool.state))
 }
 
-func (l *list) appendFiles(next *state, r io.Reader, limit int64) error {
+func (l *list) appendFiles(next *state, r io.Reader) error {
 	if err := l.truncate(*next); err != nil {
 		return err
 	}
@@ -261,18 +253,14 @@ func (l *list) appendFiles(next *state, r io.Reader, limit int64) error {
 		defer f.Close()
 		files, writers = append(files, f), append(writers, bufio.NewWriterSize(f, 64<<10))
 	}
-	var end error
-	for reader := ima.NewReader(r, ima.Format{Bank: ima.SHA1}); ; {
-		rec, err := reader.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("the kernel's list: %w", err)
-		}
-		if next.Bytes+int64(len(rec.Raw)) > limit {
-			end = errSpoolFull
-			break
+	// Its digests tell a list that is damaged in memory.
+	replayer, err := ima.NewReplayer([]ima.Bank{ima.SHA1}, nil, nil)
+	if err != nil {
+		return err
+	}
+	err = eachIn(r, ima.SHA1, func(rec *ima.Record) error {
+		if err := replayer.Extend(rec); err != nil {
+			return err
 		}
 		if _, err := writers[0].Write(rec.Raw); err != nil {
 			return err
@@ -285,6 +273,10 @@ func (l *list) appendFiles(next *state, r io.Reader, limit int64) error {
 		next.Bytes += int64(len(rec.Raw))
 		next.Records++
 		l.named[int(rec.PCR)] = true
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("the kernel's list: %w", err)
 	}
 	l.spool.step("read")
 	for _, w := range writers {
@@ -298,7 +290,7 @@ func (l *list) appendFiles(next *state, r io.Reader, limit int64) error {
 			return err
 		}
 	}
-	return end
+	return nil
 }
 
 // match reads up to n bytes of r and returns how many, from its begin, are those

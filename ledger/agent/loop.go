@@ -47,7 +47,7 @@ func (a *Agent) Run(ctx context.Context, s Schedule, wake <-chan os.Signal, afte
 			case <-wake:
 				failures, due = 0, time.Time{}
 			case <-time.After(min(s.Poll, time.Until(due))):
-				if reached, err := a.due(s); reached || err != nil && failures == 0 {
+				if reached, err := a.Due(s); reached || err != nil && failures == 0 {
 					due = time.Time{}
 				}
 			}
@@ -75,10 +75,10 @@ func (a *Agent) pause(s Schedule, failures int) time.Duration {
 	return d/2 + rand.N(d/2+1)
 }
 
-// due reads what the kernel has listed, so that the exported list is as new as
+// Due reads what the kernel has listed, so that the exported list is as new as
 // the last poll, and reports whether that is enough for a segment. An error says
 // that a round is needed to find out.
-func (a *Agent) due(s Schedule) (bool, error) {
+func (a *Agent) Due(s Schedule) (bool, error) {
 	boot, err := a.BootID()
 	if err != nil || !a.begun() || boot != a.spool.state.Boot {
 		return false, errors.Join(err, errNewKernel)
@@ -86,6 +86,10 @@ func (a *Agent) due(s Schedule) (bool, error) {
 	count, err := a.Kernel.Count()
 	if err != nil {
 		return false, err
+	}
+	full, err := a.spoolFull()
+	if err != nil || full {
+		return false, err // a round says so
 	}
 	if at := a.spool.state; count != at.Records-at.KernelRecord-at.StagedRecords {
 		if err := a.readKernel(); err != nil {

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -94,7 +93,7 @@ func (a *Agent) rejoin(boot string, q *quoted) error {
 	if err := a.beginList(state{Boot: boot, ResetCount: q.quote.ResetCount, RestartCount: q.quote.RestartCount}); err != nil {
 		return err
 	}
-	if err := a.readKernel(); err != nil && !errors.Is(err, errSpoolFull) {
+	if err := a.readKernel(); err != nil {
 		return err
 	}
 	sealed := a.chain.last.First + a.chain.last.Count

@@ -66,11 +66,13 @@ func (a *Agent) Status() *Status {
 		begin := a.begin()
 		s.Unsealed = at.Records - begin.Record
 		end, _, err := a.receipted()
+		if err == nil {
+			s.Receipted = end.Record
+			s.SpoolBytes, err = a.spoolBytes()
+		}
 		if err != nil {
 			s.Problems = append(s.Problems, problem("status", err))
 		}
-		s.SpoolBytes = at.Bytes - end.Offset
-		s.Receipted = end.Record
 	}
 	if !a.chain.empty {
 		s.Segments = a.chain.sequence + 1
@@ -102,6 +104,8 @@ func mend(err error) string {
 		return "the disk of the agent's directory is read-only, mostly after an error of the disk: see the kernel's log, mount it for writing; then it goes on by itself, or at once with imaledger-agent resume"
 	case errors.Is(err, os.ErrPermission):
 		return "the agent must run as root and own its directory"
+	case errors.Is(err, ErrSpoolFull):
+		return "find out why receipts do not come, which is another of these problems; or give more room with spool-limit, 0 for all there is"
 	case errors.Is(err, ErrSplit):
 		return "keep the two checkpoints in the directory's folder evidence, and tell the ledger's operator and the auditors: together they prove that the log signed two histories. Records stay in the kernel"
 	case errors.Is(err, ErrLedger):

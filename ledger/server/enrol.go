@@ -149,6 +149,9 @@ func (s *Server) grade(c *candidate) (ledger.Grade, error) {
 			return g, nil
 		}
 	}
+	if len(why) == 0 {
+		why = append(why, errors.New("none of these is for a host with a TPM"))
+	}
 	return "", fmt.Errorf("the trust folder accepts %v: %w", accepted, errors.Join(why...))
 }
 

@@ -1,0 +1,280 @@
+package main
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/agent"
+	"github.com/imaledger/imaledger/tpm/securityfs"
+)
+
+// TestGaps: what loses records becomes a gap with its reason, once; what follows is
+// sealed again, and nothing is sealed twice.
+func TestGaps(t *testing.T) {
+	for _, gap := range []struct {
+		name, reason string
+		flavours     []securityfs.Flavour
+		lose         func(k *fakeKernel)
+	}{
+		{"kexec without the list", "kexec-lost", flavours, func(k *fakeKernel) { k.measure(2); k.kexec(false) }},
+		{"hibernated", "resumed", flavours, func(k *fakeKernel) { k.tpm.Restart() }},
+		{"deleted by another", "unknown", []securityfs.Flavour{securityfs.Counted, securityfs.Staging}, func(k *fakeKernel) {
+			k.measure(3)
+			k.list = k.list[2:]
+		}},
+		{"staged and deleted by another", "unknown", []securityfs.Flavour{securityfs.Staging}, func(k *fakeKernel) {
+			k.measure(3)
+			k.list = nil
+		}},
+		{"extended by something else", "unknown", flavours, func(k *fakeKernel) {
+			digest := make([]byte, 32)
+			k.extend(10, digest[:20], digest)
+		}},
+	} {
+		for _, flavour := range gap.flavours {
+			t.Run(gap.name+"/"+flavour.String(), func(t *testing.T) {
+				w := newWorld(t, flavour)
+				k := w.kernel
+				k.measure(3)
+				w.round()
+				gap.lose(k)
+				k.measure(1)
+				w.round() // says that there is a gap
+				k.measure(2)
+				w.round()
+				last, before := w.newestSegments()
+				if before.Join != (ledger.Join{Kind: ledger.JoinGap, Reason: gap.reason}) || before.Count != 0 {
+					t.Fatalf("%v of %d records, want a gap %s of none", before.Join, before.Count, gap.reason)
+				}
+				if last.Join.Kind != ledger.JoinContinues || last.Count != 2 {
+					t.Errorf("after it: %v of %d records, want 2 more", last.Join, last.Count)
+				}
+				r, _ := w.evidence()
+				for _, f := range r.Findings {
+					if f.Class() == ledger.Contradicted || f.Class() == ledger.Undecided && f.Code != ledger.Gap {
+						t.Errorf("%v", f)
+					}
+				}
+				w.round()
+				if again, _ := w.newestSegments(); again.Sequence != last.Sequence {
+					t.Errorf("#%d: %v, though nothing is new", again.Sequence, again.Join)
+				}
+			})
+		}
+	}
+}
+
+// TestBetween: records that come at any moment of a round are sealed in it or in
+// the next, and not twice.
+func TestBetween(t *testing.T) {
+	for _, flavour := range flavours {
+		for _, step := range steps {
+			w := newWorld(t, flavour)
+			k := w.kernel
+			k.measure(2)
+			came := 0
+			w.change = func(c *agent.Config) {
+				c.Step = func(s string) {
+					if s == step {
+						came++
+						k.measure(1)
+					}
+				}
+			}
+			for range 3 {
+				if err := w.try(); err != nil {
+					t.Fatalf("%s, a record after %s: %v", flavour, step, err)
+				}
+				k.measure(1)
+			}
+			w.change = nil
+			w.round()
+			w.exported()
+			if n := w.whole(); n != len(k.history[0]) {
+				t.Errorf("%s, records after %s: %d sealed, want %d", flavour, step, n, len(k.history[0]))
+			}
+			if came == 0 && (flavour == securityfs.Staging || step != "staged") && (flavour != securityfs.ReadOnly || step != "deleted") && step != "activated" {
+				t.Errorf("%s: no round came to %s", flavour, step)
+			}
+		}
+	}
+}
+
+// TestFirstSeen: a host whose list was shortened before the agent came.
+func TestFirstSeen(t *testing.T) {
+	w := newWorld(t, securityfs.Staging)
+	k := w.kernel
+	k.measure(5)
+	k.list = k.list[3:]
+	w.round()
+	k.measure(2)
+	w.round()
+	last, before := w.newestSegments()
+	if before.Join != (ledger.Join{Kind: ledger.JoinGap, Reason: "first-seen"}) || last.Count != 2 {
+		t.Errorf("%v, then %v of %d", before.Join, last.Join, last.Count)
+	}
+}
+
+// TestStagedByAnother: another program set records apart, before and after the
+// agent read them. They are taken in, and deleted with their receipt.
+func TestStagedByAnother(t *testing.T) {
+	for _, known := range []bool{false, true} {
+		w := newWorld(t, securityfs.Staging)
+		k := w.kernel
+		k.measure(2)
+		w.round()
+		k.measure(3)
+		if known {
+			w.down()
+			k.busy = errors.New("held")
+			w.once("")
+			k.busy = nil
+			w.answer(nil)
+		}
+		k.staged, k.list = k.list, nil
+		k.measure(1)
+		w.round()
+		w.round()
+		if n := w.whole(); n != 7 {
+			t.Errorf("known %v: %d records sealed, want 7", known, n)
+		}
+		if n := len(k.staged) + len(k.list); n > 1 {
+			t.Errorf("known %v: %d records are left", known, n)
+		}
+	}
+}
+
+// TestBusy: while the list is held open, nothing is sealed and nothing lost.
+func TestBusy(t *testing.T) {
+	for _, flavour := range flavours {
+		w := newWorld(t, flavour)
+		k := w.kernel
+		k.measure(2)
+		w.round()
+		k.measure(3)
+		k.busy = &securityfs.BusyError{Path: "binary_runtime_measurements", Holders: []securityfs.Holder{{PID: 7, Name: "keylime_agent"}}}
+		var busy *securityfs.BusyError
+		if err := w.try(); !errors.As(err, &busy) || !strings.Contains(err.Error(), "keylime_agent (process 7)") {
+			t.Errorf("%v", err)
+		}
+		k.busy = nil
+		w.round()
+		if n := w.whole(); n != 6 {
+			t.Errorf("%d records sealed, want 6", n)
+		}
+	}
+}
+
+// TestSpoolLimit: at the limit nothing more is read, and the rest stays in the
+// kernel; all goes on when receipts come.
+func TestSpoolLimit(t *testing.T) {
+	for _, flavour := range flavours {
+		w := newWorld(t, flavour)
+		w.change = func(c *agent.Config) { c.SpoolLimit = 1500 }
+		k := w.kernel
+		k.measure(2)
+		w.round()
+		w.down()
+		k.measure(15)
+		a, err := agent.New(w.config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Once(t.Context()); err == nil || errors.Is(err, agent.ErrSpoolFull) {
+			t.Errorf("%v, want the ledger down", err)
+		}
+		spooled := a.Status().SpoolBytes
+		for range 3 {
+			k.measure(5)
+			if err := a.Once(t.Context()); !errors.Is(err, agent.ErrSpoolFull) {
+				t.Errorf("%v, want a full spool", err)
+			}
+		}
+		if s := a.Status(); s.SpoolBytes != spooled || spooled < 1500 || !strings.Contains(s.Problems[1].Mend, "spool-limit") {
+			t.Errorf("%d bytes are spooled, before it were %d: %+v", s.SpoolBytes, spooled, s.Problems)
+		}
+		if err := a.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(k.list) + len(k.staged); n < 30 {
+			t.Errorf("%d records are in the kernel, want 30", n)
+		}
+		w.answer(nil)
+		w.try() // it frees the spool, too late for this round
+		w.round()
+		w.exported()
+		if n := w.whole(); n != 33 {
+			t.Errorf("%s: %d records sealed, want 33", flavour, n)
+		}
+	}
+}
+
+// TestMalformedList: a list that the kernel would never show is named, and nothing
+// is sealed of it; when it is as it should be, all goes on.
+func TestMalformedList(t *testing.T) {
+	w := newWorld(t, securityfs.ReadOnly)
+	k := w.kernel
+	k.measure(2)
+	w.round()
+	k.measure(1)
+	good := k.list[len(k.list)-1]
+	for name, bad := range map[string][]byte{
+		"cut off":            good[:len(good)-1],
+		"a long name":        append(append([]byte{}, good[:24]...), 0xff, 0xff, 0xff, 0x7f),
+		"a name of no bytes": append(append(append([]byte{}, good[:24]...), 0, 0, 0, 0), good[28:]...),
+		"altered":            append(append([]byte{}, good[:len(good)-1]...), good[len(good)-1]^1),
+	} {
+		k.list[len(k.list)-1] = bad
+		if err := w.try(); err == nil || !strings.Contains(err.Error(), "record") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if gap := w.gapped(); gap != "" {
+			t.Fatalf("%s: %s", name, gap)
+		}
+	}
+	k.list[len(k.list)-1] = good
+	w.round()
+	if n := w.whole(); n != 4 {
+		t.Errorf("%d records sealed, want 4", n)
+	}
+}
+
+// TestRetention: old lists go, with the anchors and places of their segments;
+// entries and receipts stay, and so does what has no receipt.
+func TestRetention(t *testing.T) {
+	w := newWorld(t, securityfs.Staging)
+	w.change = func(c *agent.Config) { c.Lists = 2 }
+	k := w.kernel
+	count := func(pattern string) int {
+		names, err := filepath.Glob(filepath.Join(w.dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(names)
+	}
+	for range 3 {
+		k.measure(1)
+		w.round()
+		k.reboot()
+	}
+	w.round()
+	if lists, entries, proofs, anchors := count("lists/0*"), count("chain/*.entry"), count("chain/*.proof"), count("chain/*.anchor"); lists != 2 || entries != 5 || proofs != 5 || anchors != 2 {
+		t.Errorf("%d lists, %d entries, %d proofs, %d anchors", lists, entries, proofs, anchors)
+	}
+	w.down()
+	for range 3 {
+		k.reboot()
+		w.try() // the ledger is down
+	}
+	if lists := count("lists/0*"); lists != 3 {
+		t.Errorf("%d lists, want the three without a receipt", lists)
+	}
+	w.answer(nil)
+	w.round()
+	if lists := count("lists/0*"); lists != 2 {
+		t.Errorf("%d lists", lists)
+	}
+}
