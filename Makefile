@@ -14,9 +14,9 @@ check: tools lint test fuzz cross demo guest
 # replays measurement lists. The race detector needs a C compiler. On Debian they
 # are installed if they are missing.
 # Guests run in QEMU, and kexec starts another kernel in them.
-PACKAGES := swtpm swtpm-tools ima-evm-utils gcc libc6-dev curl qemu-system-x86 kexec-tools e2fsprogs
+PACKAGES := swtpm swtpm-tools ima-evm-utils gcc libc6-dev curl qemu-system-x86 kexec-tools e2fsprogs systemd qemu-user-static
 tools:
-	@for p in swtpm swtpm_setup evmctl gcc curl qemu-system-x86_64 /sbin/kexec /sbin/mke2fs; do command -v $$p >/dev/null || missing=1; done; \
+	@for p in swtpm swtpm_setup evmctl gcc curl qemu-system-x86_64 /sbin/kexec /sbin/mke2fs systemd-analyze qemu-s390x-static; do command -v $$p >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then \
 		command -v apt-get >/dev/null || { echo "please install $(PACKAGES)" >&2; exit 1; }; \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y $(PACKAGES); \
@@ -44,11 +44,14 @@ fuzz:
 		done; \
 	done
 
+# Other processors. A big-endian one also runs the tests of lists.
 cross:
-	@for arch in arm64 arm riscv64 386; do \
-		echo "build linux/$$arch"; GOOS=linux GOARCH=$$arch CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/imaledger-witness || exit 1; \
+	@for arch in arm64 arm riscv64 386 mips64le s390x; do \
+		echo "build linux/$$arch"; GOOS=linux GOARCH=$$arch CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/imaledger-agent || exit 1; \
+		GOOS=linux GOARCH=$$arch CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/imaledger-witness || exit 1; \
 		GOOS=linux GOARCH=$$arch CGO_ENABLED=0 $(GO) vet ./tpm/ima ./tpm/quote ./ledger ./ledger/audit || exit 1; \
 	done
+	GOOS=linux GOARCH=s390x CGO_ENABLED=0 $(GO) test -exec qemu-s390x-static -run 'Vector|Recordings|StagingChain|Order|Cut' ./tpm/ima
 
 demo:
 	$(GO) run ./cmd/imaledger demo --once

@@ -13,8 +13,10 @@ var flavours = []securityfs.Flavour{securityfs.ReadOnly, securityfs.Counted, sec
 // TestRounds: several segments, reboots and a kexec that carries the list, on
 // each kind of kernel. What is receipted leaves the kernel.
 func TestRounds(t *testing.T) {
+	t.Parallel()
 	for _, flavour := range flavours {
 		t.Run(flavour.String(), func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, flavour)
 			k := w.kernel
 			k.measure(5)
@@ -58,8 +60,10 @@ func TestRounds(t *testing.T) {
 
 // TestRegisters: records of a register that was not quoted before, and violations.
 func TestRegisters(t *testing.T) {
+	t.Parallel()
 	for _, flavour := range flavours {
 		t.Run(flavour.String(), func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, flavour)
 			k := w.kernel
 			k.measure(3)
@@ -82,8 +86,10 @@ func TestRegisters(t *testing.T) {
 // host's chain goes on from what the log has. Where the kernel lists the whole boot
 // nothing is missing; else there is a gap, which says so.
 func TestLostDirectory(t *testing.T) {
+	t.Parallel()
 	for _, flavour := range flavours {
 		t.Run(flavour.String(), func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, flavour)
 			k := w.kernel
 			k.measure(3)

@@ -13,6 +13,7 @@ var steps = []string{"activated", "enrolled", "staged", "quoted", "read", "writt
 // one, and once more in the round after it. Nothing is lost and nothing is there
 // twice; the next round goes on.
 func TestPowerCut(t *testing.T) {
+	t.Parallel()
 	for _, flavour := range flavours {
 		t.Run(flavour.String(), func(t *testing.T) {
 			t.Parallel()
@@ -50,6 +51,7 @@ func TestPowerCut(t *testing.T) {
 // TestPowerCutAnywhere cuts the power at random steps, with reboots and kexecs
 // among the rounds.
 func TestPowerCutAnywhere(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	for _, flavour := range flavours {

@@ -31,8 +31,10 @@ func (w *world) files() (list []string) {
 // is; no record is lost, none is sealed twice, and when the file is as it was,
 // all goes on.
 func TestDamage(t *testing.T) {
+	t.Parallel()
 	for _, flavour := range []securityfs.Flavour{securityfs.ReadOnly, securityfs.Staging} {
 		t.Run(flavour.String(), func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, flavour)
 			k := w.kernel
 			k.measure(3)

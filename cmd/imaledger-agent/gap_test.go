@@ -14,6 +14,7 @@ import (
 // TestGaps: what loses records becomes a gap with its reason, once; what follows is
 // sealed again, and nothing is sealed twice.
 func TestGaps(t *testing.T) {
+	t.Parallel()
 	for _, gap := range []struct {
 		name, reason string
 		flavours     []securityfs.Flavour
@@ -36,6 +37,7 @@ func TestGaps(t *testing.T) {
 	} {
 		for _, flavour := range gap.flavours {
 			t.Run(gap.name+"/"+flavour.String(), func(t *testing.T) {
+				t.Parallel()
 				w := newWorld(t, flavour)
 				k := w.kernel
 				k.measure(3)
@@ -70,6 +72,7 @@ func TestGaps(t *testing.T) {
 // TestBetween: records that come at any moment of a round are sealed in it or in
 // the next, and not twice.
 func TestBetween(t *testing.T) {
+	t.Parallel()
 	for _, flavour := range flavours {
 		for _, step := range steps {
 			w := newWorld(t, flavour)
@@ -105,6 +108,7 @@ func TestBetween(t *testing.T) {
 
 // TestFirstSeen: a host whose list was shortened before the agent came.
 func TestFirstSeen(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, securityfs.Staging)
 	k := w.kernel
 	k.measure(5)
@@ -121,6 +125,7 @@ func TestFirstSeen(t *testing.T) {
 // TestStagedByAnother: another program set records apart, before and after the
 // agent read them. They are taken in, and deleted with their receipt.
 func TestStagedByAnother(t *testing.T) {
+	t.Parallel()
 	for _, known := range []bool{false, true} {
 		w := newWorld(t, securityfs.Staging)
 		k := w.kernel
@@ -149,6 +154,7 @@ func TestStagedByAnother(t *testing.T) {
 
 // TestBusy: while the list is held open, nothing is sealed and nothing lost.
 func TestBusy(t *testing.T) {
+	t.Parallel()
 	for _, flavour := range flavours {
 		w := newWorld(t, flavour)
 		k := w.kernel
@@ -171,6 +177,7 @@ func TestBusy(t *testing.T) {
 // TestSpoolLimit: at the limit nothing more is read, and the rest stays in the
 // kernel; all goes on when receipts come.
 func TestSpoolLimit(t *testing.T) {
+	t.Parallel()
 	for _, flavour := range flavours {
 		w := newWorld(t, flavour)
 		w.change = func(c *agent.Config) { c.SpoolLimit = 1500 }
@@ -215,6 +222,7 @@ func TestSpoolLimit(t *testing.T) {
 // TestMalformedList: a list that the kernel would never show is named, and nothing
 // is sealed of it; when it is as it should be, all goes on.
 func TestMalformedList(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, securityfs.ReadOnly)
 	k := w.kernel
 	k.measure(2)
@@ -245,6 +253,7 @@ func TestMalformedList(t *testing.T) {
 // TestRetention: old lists go, with the anchors and places of their segments;
 // entries and receipts stay, and so does what has no receipt.
 func TestRetention(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, securityfs.Staging)
 	w.change = func(c *agent.Config) { c.Lists = 2 }
 	k := w.kernel

@@ -41,12 +41,12 @@ var programs = sync.OnceValues(func() (map[string]string, error) {
 	return built, nil
 })
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if built, err := programs(); err == nil {
-		os.RemoveAll(filepath.Dir(built["imaledger"]))
+func init() {
+	atExit = func() {
+		if built, err := programs(); err == nil {
+			os.RemoveAll(filepath.Dir(built["imaledger"]))
+		}
 	}
-	os.Exit(code)
 }
 
 // A site is a ledger with three witnesses, of which two are demanded, each a

@@ -27,7 +27,7 @@ func onKernels(t *testing.T, scene func(t *testing.T, k guest.Kernel)) {
 		t.Fatal(err)
 	}
 	for _, k := range kernels {
-		t.Run(k.Name, func(t *testing.T) { scene(t, k) })
+		t.Run(k.Name, func(t *testing.T) { t.Parallel(); scene(t, k) })
 	}
 }
 
@@ -225,4 +225,42 @@ func TestGuestOthers(t *testing.T) {
 		}
 		h.check(want)
 	})
+}
+
+// TestGuestREADME runs the commands that the README gives a newcomer, once the
+// files are where it puts them.
+func TestGuestREADME(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(readme), "\n## Put a host in it\n")
+	_, script, _ := strings.Cut(section, "\n```\n")
+	script, _, _ = strings.Cut(script, "\n```\n")
+	kernels, err := guest.Kernels()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t, "grade first-use\n")
+	h := s.newHost(t, kernels[0], "newcomer.example")
+	h.boot()
+	h.measure(10)
+	ran, status := 0, ""
+	for line := range strings.Lines(script) {
+		words := strings.Fields(line)
+		if len(words) == 0 || words[0] != "imaledger-agent" {
+			continue
+		}
+		ran++
+		code, stdout, stderr := h.agent(words[1:]...)
+		if code != 0 {
+			t.Errorf("%s: exit %d\n%s%s", strings.TrimSpace(line), code, stdout, stderr)
+		}
+		status = stdout
+	}
+	if ran != 3 || !strings.Contains(status, "11 in this boot's list: 11 receipted") || !strings.Contains(status, "quoted after") {
+		t.Errorf("%d commands, and then\n%s", ran, status)
+	}
+	h.look()
+	h.check(expected{sealed: true})
 }

@@ -66,6 +66,7 @@ func (w *world) newestProof() string {
 // TestLies: a ledger that answers with what proves nothing. No record leaves the
 // kernel by it, the segment is kept, and all goes on when the ledger does.
 func TestLies(t *testing.T) {
+	t.Parallel()
 	other := newWorld(t, securityfs.Staging)
 	other.kernel.measure(1)
 	other.round()
@@ -102,6 +103,7 @@ func TestLies(t *testing.T) {
 		{"nothing", answer(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), "deadline"},
 	} {
 		t.Run(lie.name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, securityfs.Staging)
 			k := w.kernel
 			k.measure(2)
@@ -128,6 +130,7 @@ func TestLies(t *testing.T) {
 // TestEndlessAnswer: of a body without end no more is read than an answer can
 // have.
 func TestEndlessAnswer(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, securityfs.Staging)
 	w.round()
 	w.kernel.measure(1)
@@ -154,6 +157,7 @@ func TestEndlessAnswer(t *testing.T) {
 
 // TestOlderCheckpoint: a ledger that shows an older checkpoint than before.
 func TestOlderCheckpoint(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, securityfs.Staging)
 	w.round()
 	old, err := w.client.Checkpoint(t.Context())
@@ -181,6 +185,7 @@ func TestOlderCheckpoint(t *testing.T) {
 // by any host. Its records stay, and the two checkpoints are kept: together they
 // prove it.
 func TestFork(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, securityfs.Staging)
 	k := w.kernel
 	k.measure(2)
@@ -230,6 +235,7 @@ func TestFork(t *testing.T) {
 // TestLedgerDown: a boot in which the ledger never answers is sealed and spooled,
 // and submitted in the next.
 func TestLedgerDown(t *testing.T) {
+	t.Parallel()
 	for _, flavour := range flavours {
 		w := newWorld(t, flavour)
 		k := w.kernel

@@ -14,6 +14,7 @@ import (
 	"github.com/imaledger/imaledger/cmd/internal/trustdir"
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/agent"
+	"github.com/imaledger/imaledger/ledger/carry"
 	"github.com/imaledger/imaledger/ledger/client"
 	"github.com/imaledger/imaledger/tpm/ima"
 	"github.com/imaledger/imaledger/tpm/securityfs"
@@ -43,14 +44,14 @@ const (
 
 // options are the flags and the configuration file.
 type options struct {
-	config, ledger, host, trust, state, run, tpm, securityfs string
-	ak, delete, banks, metrics                               string
-	schedule                                                 agent.Schedule
-	spoolLimit                                               int64
-	lists                                                    int
-	wait                                                     time.Duration
-	json                                                     bool
-	bank, out                                                string
+	config, ledger, offline, host, trust, state, run, tpm, securityfs string
+	ak, delete, banks, metrics                                        string
+	schedule                                                          agent.Schedule
+	spoolLimit                                                        int64
+	lists                                                             int
+	wait                                                              time.Duration
+	json                                                              bool
+	bank, out                                                         string
 
 	log    func(io.Writer) *slog.Logger
 	logger *slog.Logger
@@ -63,6 +64,7 @@ func (o *options) flags(fs *flag.FlagSet, command string) {
 		fs.StringVar(&o.config, "config", defaultConfig, "configuration `file`")
 	}
 	fs.StringVar(&o.ledger, "ledger", "", "`URL` of the ledger")
+	fs.StringVar(&o.offline, "offline", "", "`folder` that is carried to the ledger, where that cannot be reached (imaledger submit)")
 	fs.StringVar(&o.host, "host", "", "this host's `name` in the ledger; the machine's if it is not given")
 	fs.StringVar(&o.trust, "trust", defaultTrust, "trust `folder`: the ledger's key, its witnesses, its registrars")
 	fs.StringVar(&o.state, "state", defaultState, "the agent's `directory`: lists, segments and receipts")
@@ -134,10 +136,16 @@ func (o *options) agentConfig() (agent.Config, error) {
 		Host: o.host, Dir: o.state, BootID: bootID, SpoolLimit: o.spoolLimit, Lists: o.lists, Wait: o.wait, Logger: o.logger, Step: step(),
 		Errors: agent.KernelErrors{Staged: securityfs.ErrStaged, Nothing: securityfs.ErrNothing, Suspended: securityfs.ErrSuspended},
 	}
-	if o.ledger == "" {
+	switch {
+	case o.ledger == "" && o.offline == "":
 		return c, cli.WithHint(cli.Usagef("no ledger"), "give --ledger URL, or a line \"ledger URL\" in %s", o.config)
+	case o.ledger != "" && o.offline != "":
+		return c, cli.Usagef("ledger and offline: a host has the one or the other")
+	case o.offline != "":
+		c.Ledger = &carry.Folder{Dir: o.offline}
+	default:
+		c.Ledger = &client.Client{Base: o.ledger}
 	}
-	c.Ledger = &client.Client{Base: o.ledger}
 	if c.Host == "" {
 		var err error
 		if c.Host, err = os.Hostname(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -28,6 +29,21 @@ import (
 	"github.com/imaledger/imaledger/tpm/securityfs"
 	"github.com/imaledger/imaledger/witness"
 )
+
+// atExit ends what all tests share.
+var atExit = func() {}
+
+// inParallel is how many tests run at a time: most of them wait for checkpoints.
+const inParallel = "8"
+
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", inParallel); err != nil {
+		panic(err) // testing has such a flag
+	}
+	code := m.Run()
+	atExit()
+	os.Exit(code)
+}
 
 // A world is a real ledger with two witnesses of which both are demanded, and
 // the host of a fakeKernel.

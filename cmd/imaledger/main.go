@@ -33,7 +33,7 @@ because evidence is missing, erased, stale or unreachable.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	root.AddCommand(newDemoCommand(), newInspectCommand(), newKeygenCommand(), newReplayCommand(), newVerifyCommand())
+	root.AddCommand(newDemoCommand(), newInspectCommand(), newKeygenCommand(), newReplayCommand(), newVerifyCommand(), newSubmitCommand())
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)

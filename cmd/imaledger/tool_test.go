@@ -58,7 +58,7 @@ func TestHelp(t *testing.T) {
 	if code != cli.ExitOK {
 		t.Errorf("--help: exit %d", code)
 	}
-	for _, command := range []string{"demo", "inspect", "replay", "verify", "keygen"} {
+	for _, command := range []string{"demo", "inspect", "replay", "verify", "keygen", "submit"} {
 		if !strings.Contains(out, "\n  "+command+" ") {
 			t.Errorf("--help does not list %s:\n%s", command, out)
 		}

@@ -60,6 +60,7 @@ type options struct {
 	registrars                        []string
 	pinned, password                  string
 	checkpointInterval, batchAge      time.Duration
+	sessionLife                       time.Duration
 	publicPayloads, allowSoftwareKeys bool
 }
 
@@ -93,6 +94,7 @@ func (o *options) flags(fs *flag.FlagSet) func(io.Writer) *slog.Logger {
 	fs.StringVar(&o.password, "password-file", "", "`file` with the password of encrypted keys")
 	fs.DurationVar(&o.checkpointInterval, "checkpoint-interval", server.DefaultCheckpointInterval, "`time` between checkpoints, at least 100ms")
 	fs.DurationVar(&o.batchAge, "batch-age", server.DefaultBatchMaxAge, "`time` for which entries are gathered for one write")
+	fs.DurationVar(&o.sessionLife, "session-life", server.DefaultSessionLife, "`time` that a host has to answer an enrolment's challenge; days, where folders are carried")
 	fs.BoolVar(&o.publicPayloads, "public-payloads", false, "serve measurement records and evidence to everyone")
 	fs.BoolVar(&o.allowSoftwareKeys, "allow-software-keys", false, "enrol hosts without a TPM, for demonstrations; the trust folder must accept grade software")
 	logger := cli.LogFlags(fs)
@@ -107,7 +109,7 @@ func (o *options) flags(fs *flag.FlagSet) func(io.Writer) *slog.Logger {
 func (o *options) config() (server.Config, error) {
 	c := server.Config{
 		Dir: o.dir, AllowSoftware: o.allowSoftwareKeys, PublicPayloads: o.publicPayloads,
-		CheckpointInterval: o.checkpointInterval, BatchMaxAge: o.batchAge,
+		CheckpointInterval: o.checkpointInterval, BatchMaxAge: o.batchAge, SessionLife: o.sessionLife,
 	}
 	switch {
 	case o.dir == "":

@@ -45,6 +45,20 @@ type Kernel interface {
 	DeleteFirst(n uint64, check func(io.Reader) error) error
 }
 
+// A Ledger is the ledger, as client.Client speaks to it, or a folder that is carried
+// to it (package carry).
+type Ledger interface {
+	Enrol(ctx context.Context, r client.EnrolRequest, wait time.Duration) (*client.Challenge, *client.Accepted, error)
+	Activate(ctx context.Context, a client.Activation, wait time.Duration) (*client.Accepted, error)
+	HasAddendum(ctx context.Context, digest ledger.Hash) (size int64, found bool, err error)
+	PutAddendum(ctx context.Context, digest ledger.Hash, size int64, r io.Reader) error
+	SubmitLeaf(ctx context.Context, entry []byte, wait time.Duration) (*client.Accepted, error)
+	Proof(ctx context.Context, leaf ledger.Hash, wait time.Duration) (*client.Accepted, error)
+	Entry(ctx context.Context, index, size uint64) ([]byte, error)
+	Checkpoint(ctx context.Context) ([]byte, error)
+	Consistent(ctx context.Context, older, newer *ledger.Checkpoint) error
+}
+
 // A Deletion says how receipted records leave kernel memory.
 type Deletion string
 
@@ -72,7 +86,7 @@ type Config struct {
 	Kernel Kernel
 	Errors KernelErrors
 	Delete Deletion
-	Ledger *client.Client
+	Ledger Ledger
 	BootID func() (string, error) // of the running kernel: another one after each boot and kexec
 	// Banks are those of the exported lists, besides SHA-1.
 	Banks []ima.Bank

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/imaledger/imaledger/ledger"
@@ -28,12 +29,20 @@ var ErrUnwitnessed = errors.New("it is in the log, and the witnesses have not se
 // submitPending submits the entries that have no receipt, in their order: the
 // ledger takes a host's entries in no other.
 func (a *Agent) submitPending(ctx context.Context) error {
-	for len(a.chain.pending) > 0 {
-		if err := a.submit(ctx, a.chain.pending[0]); err != nil {
-			return fmt.Errorf("#%d: %w", a.chain.pending[0], err)
+	var waiting error
+	for _, n := range slices.Clone(a.chain.pending) {
+		err := a.submit(ctx, n)
+		if err != nil {
+			err = fmt.Errorf("#%d: %w", n, err)
+		}
+		switch {
+		case errors.Is(err, client.ErrWaiting): // the others are to be carried as well
+			waiting = err
+		case err != nil:
+			return err
 		}
 	}
-	return nil
+	return waiting
 }
 
 func (a *Agent) submit(ctx context.Context, n uint64) error {

@@ -48,6 +48,10 @@ var defaultHTTP = &http.Client{Transport: &http.Transport{
 	ResponseHeaderTimeout: MaxWait + requestTimeout,
 }}
 
+// ErrWaiting is an answer that can only come later: what was asked is written down,
+// for somebody to carry to the ledger.
+var ErrWaiting = errors.New("written to the folder: carry it to a machine that reaches the ledger, run imaledger submit there, and bring it back")
+
 var errRedirect = errors.New("redirect to another host refused")
 
 // sameHost refuses redirects that leave the ledger, or its TLS.

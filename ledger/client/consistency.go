@@ -22,16 +22,27 @@ func (c *Client) Consistent(ctx context.Context, older, newer *ledger.Checkpoint
 	}
 	var path []ledger.Hash
 	if older.Size > 0 && older.Size < newer.Size {
-		tree := tlog.Tree{N: int64(newer.Size), Hash: tlog.Hash(newer.Root)}
-		p, err := tlog.ProveTree(tree.N, int64(older.Size), tlog.TileHashReader(tree, &tileReader{ctx, c}))
-		if err != nil {
-			return fmt.Errorf("consistency of sizes %d and %d: %w", older.Size, newer.Size, err)
-		}
-		for _, h := range p {
-			path = append(path, ledger.Hash(h))
+		var err error
+		if path, err = c.ConsistencyPath(ctx, older.Size, newer.Size, newer); err != nil {
+			return err
 		}
 	}
 	return ledger.VerifyConsistency(older, newer, path)
+}
+
+// ConsistencyPath returns the RFC 6962 consistency path between the trees of two
+// sizes, from the tiles of a tree that is no smaller, and is held to its root.
+func (c *Client) ConsistencyPath(ctx context.Context, older, newer uint64, tree *ledger.Checkpoint) ([]ledger.Hash, error) {
+	hashes := tlog.TileHashReader(tlog.Tree{N: int64(tree.Size), Hash: tlog.Hash(tree.Root)}, &tileReader{ctx, c})
+	proof, err := tlog.ProveTree(int64(newer), int64(older), hashes)
+	if err != nil {
+		return nil, fmt.Errorf("consistency of sizes %d and %d: %w", older, newer, err)
+	}
+	path := make([]ledger.Hash, len(proof))
+	for i, h := range proof {
+		path[i] = ledger.Hash(h)
+	}
+	return path, nil
 }
 
 // A tileReader reads tiles: c2sp.org/tlog-tiles. TileHashReader holds them to the

@@ -56,7 +56,7 @@ func (s *Server) beginEnrolment(r client.EnrolRequest) (*client.Challenge, *enro
 		e, err := s.enrol(c)
 		return nil, e, err
 	}
-	a := &activation{candidate: c, secret: make([]byte, secretSize), expires: s.config.Now().Add(sessionLife)}
+	a := &activation{candidate: c, secret: make([]byte, secretSize), expires: s.config.Now().Add(s.config.SessionLife)}
 	if _, err := io.ReadFull(s.config.Rand, a.secret); err != nil {
 		return nil, nil, fmt.Errorf("draw a secret: %w", err)
 	}

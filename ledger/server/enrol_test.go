@@ -162,7 +162,7 @@ func TestActivationIsBound(t *testing.T) {
 	one, two := l.begin(t, "h", d), l.begin(t, "other", newTestTPM(t))
 	refused("another session's secret", client.Activation{Session: two.Session, Activated: one.Activated})
 	late := l.begin(t, "h", d)
-	c.advance(sessionLife)
+	c.advance(DefaultSessionLife)
 	refused("expired", late)
 
 	a := l.begin(t, "h", d)
@@ -344,7 +344,7 @@ func TestForeignEnrolment(t *testing.T) {
 
 func TestSessionLimit(t *testing.T) {
 	s, now := newSessions(), time.Now()
-	a := &activation{expires: now.Add(sessionLife)}
+	a := &activation{expires: now.Add(DefaultSessionLife)}
 	for range maxSessions {
 		if _, err := s.add(a, now); err != nil {
 			t.Fatal(err)
@@ -353,7 +353,7 @@ func TestSessionLimit(t *testing.T) {
 	if _, err := s.add(a, now); !errors.Is(err, errBusy) {
 		t.Fatalf("one over the limit: %v", err)
 	}
-	if _, err := s.add(a, now.Add(sessionLife)); err != nil {
+	if _, err := s.add(a, now.Add(DefaultSessionLife)); err != nil {
 		t.Fatalf("after all have expired: %v", err)
 	}
 }

@@ -83,6 +83,7 @@ type Config struct {
 
 	BatchMaxAge        time.Duration // how long entries are gathered for one write
 	CheckpointInterval time.Duration // at least 100 ms
+	SessionLife        time.Duration // how long a TPM has for an activation
 
 	Logger *slog.Logger     // default: none
 	Now    func() time.Time // default: time.Now
@@ -166,6 +167,7 @@ func (s *Server) setDefaults() error {
 	s.sessions = newSessions()
 	s.config.BatchMaxAge = or(s.config.BatchMaxAge, DefaultBatchMaxAge)
 	s.config.CheckpointInterval = or(s.config.CheckpointInterval, DefaultCheckpointInterval)
+	s.config.SessionLife = or(s.config.SessionLife, DefaultSessionLife)
 	s.config.MaxPayload = min(or(s.config.MaxPayload, ledger.MaxPayload), ledger.MaxPayload)
 	if s.config.Logger == nil {
 		s.config.Logger = slog.New(slog.DiscardHandler)

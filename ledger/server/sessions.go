@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// sessionLife is how long a TPM has for an activation. It needs a second.
-	sessionLife = 2 * time.Minute
+	// DefaultSessionLife is how long a TPM has for an activation. It needs a second.
+	DefaultSessionLife = 2 * time.Minute
 	// maxSessions bounds enrolments begun and not ended.
 	maxSessions = 4096
 )
