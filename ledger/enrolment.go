@@ -65,6 +65,16 @@ func (e *Enrolment) Text() []byte {
 	return fmt.Appendf(b, "grade %s\nevidence %s\n", e.Grade, e.Evidence)
 }
 
+// ParseEnrolmentText reads what a registrar is asked to sign.
+func ParseEnrolmentText(text []byte) (*Enrolment, error) {
+	if len(text) > MaxStatement {
+		return nil, &FormatError{Format: EnrolmentFormat, What: fmt.Sprintf("%d bytes, at most %d", len(text), MaxStatement)}
+	}
+	r, e := newTextReader(EnrolmentFormat, string(text)), &Enrolment{}
+	e.read(r)
+	return e, r.end()
+}
+
 func (e *Enrolment) read(r *textReader) {
 	e.Log, e.Host, e.Sequence = r.logOrigin(), r.host(), r.number("sequence")
 	if e.Sequence > 0 {

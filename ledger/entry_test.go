@@ -247,8 +247,8 @@ func TestSignedBy(t *testing.T) {
 func TestEnrolmentEvidence(t *testing.T) {
 	for _, e := range []*EnrolmentEvidence{
 		{},
-		{EKPublic: []byte("ek"), Certificates: [][]byte{[]byte("a"), []byte("b")}, Credential: []byte("c"), Secret: []byte("s"), Activated: Hash{1}},
-		{EKPublic: []byte("ek"), Credential: []byte("c"), Secret: []byte("s"), Activated: Hash{1}},
+		{EKPublic: []byte("ek"), Certificates: [][]byte{[]byte("a"), []byte("b")}, Activations: []Activation{{[]byte("c"), []byte("s"), Hash{1}}}},
+		{EKPublic: []byte("ek"), Activations: []Activation{{[]byte("c"), []byte("s"), Hash{1}}}},
 	} {
 		raw := e.Marshal()
 		got, err := ParseEnrolmentEvidence(raw)
@@ -277,7 +277,7 @@ func FuzzParseEntry(f *testing.F) {
 
 func FuzzEnrolmentEvidence(f *testing.F) {
 	f.Add((&EnrolmentEvidence{}).Marshal())
-	f.Add((&EnrolmentEvidence{EKPublic: []byte("ek"), Certificates: [][]byte{{1}}, Credential: []byte("c"), Secret: []byte("s")}).Marshal())
+	f.Add((&EnrolmentEvidence{EKPublic: []byte("ek"), Certificates: [][]byte{{1}}, Activations: []Activation{{[]byte("c"), []byte("s"), Hash{}}, {[]byte("d"), []byte("t"), Hash{1}}}}).Marshal())
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		e, err := ParseEnrolmentEvidence(raw)
 		if err == nil && !bytes.Equal(e.Marshal(), raw) {

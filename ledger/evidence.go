@@ -9,17 +9,22 @@ import (
 // EnrolmentEvidenceFormat is the first line of what stands behind an enrolment.
 const EnrolmentEvidenceFormat = "imaledger/enrolment-evidence/v1"
 
-// EnrolmentEvidence is what a registrar went by: the EK, its certificates, and
-// the transcript of the activation (TPM 2.0 Part 1, section 24: a credential
-// made for EK and AK name, which only a TPM that holds both can open). It is an
-// addendum of the enrolment. That the activation took place rests on the
-// registrar's signature; the transcript lets it be gone through again.
+// EnrolmentEvidence is what the registrars went by: the EK, its certificates, and
+// the transcript of each registrar's activation. It is an addendum of the
+// enrolment. That an activation took place rests on the registrar's signature; the
+// transcript lets it be gone through again.
 type EnrolmentEvidence struct {
 	EKPublic     []byte   // TPMT_PUBLIC; empty for grade software
 	Certificates [][]byte // DER, the EK's first, each signed by the next
-	Credential   []byte   // TPM2B_ID_OBJECT
-	Secret       []byte   // TPM2B_ENCRYPTED_SECRET
-	Activated    Hash     // SHA-256 of the secret that came back
+	Activations  []Activation
+}
+
+// An Activation is a credential made for an EK and an AK's name, which only a TPM
+// that holds both can open (TPM 2.0 Part 1, section 24).
+type Activation struct {
+	Credential []byte // TPM2B_ID_OBJECT
+	Secret     []byte // TPM2B_ENCRYPTED_SECRET
+	Activated  Hash   // SHA-256 of the secret that came back
 }
 
 // Marshal returns the evidence's one encoding.
@@ -33,7 +38,10 @@ func (e *EnrolmentEvidence) Marshal() []byte {
 	for _, c := range e.Certificates {
 		b = fmt.Appendf(b, "certificate %s\n", enc(c))
 	}
-	return fmt.Appendf(b, "credential %s\nsecret %s\nactivated %x\n", enc(e.Credential), enc(e.Secret), e.Activated)
+	for _, a := range e.Activations {
+		b = fmt.Appendf(b, "credential %s\nsecret %s\nactivated %x\n", enc(a.Credential), enc(a.Secret), a.Activated)
+	}
+	return b
 }
 
 // Addendum returns the size and digest that the enrolment names.
@@ -61,8 +69,15 @@ func ParseEnrolmentEvidence(b []byte) (*EnrolmentEvidence, error) {
 		}
 		e.Certificates = append(e.Certificates, r.base64("certificate", MaxCertificate))
 	}
-	e.Credential = r.base64("credential", MaxPublic)
-	e.Secret = r.base64("secret", MaxPublic)
-	e.Activated = r.hash("activated")
+	for len(e.Activations) == 0 || r.peek("credential") {
+		if len(e.Activations) == MaxSignatures {
+			r.fail("credential: more than %d", MaxSignatures)
+			break
+		}
+		e.Activations = append(e.Activations, Activation{r.base64("credential", MaxPublic), r.base64("secret", MaxPublic), r.hash("activated")})
+		if r.err != nil {
+			break
+		}
+	}
 	return e, r.end()
 }

@@ -57,6 +57,7 @@ type site struct {
 	trust  *ledger.Trust
 	client *client.Client
 	urls   []string // of the witnesses
+	served int      // programs started
 	port   int      // of what hosts reach: it forwards to the ledger
 	before atomic.Pointer[func(w http.ResponseWriter, r *http.Request) bool]
 }
@@ -96,7 +97,8 @@ func (s *site) serve(name string, args ...string) string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	log, err := os.Create(s.path(filepath.Base(args[1]) + ".log"))
+	s.served++
+	log, err := os.Create(s.path(fmt.Sprintf("%s-%d.log", name, s.served)))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -160,6 +162,13 @@ func (s *site) flags(suffix string) []string {
 // registrar's, flags are further ones of imaledgerd.
 func newSite(t *testing.T, rules string, flags ...string) *site {
 	t.Helper()
+	return newSiteOf(t, 1, rules, flags...)
+}
+
+// newSiteOf starts a ledger that demands one registrar, or two: then the second is
+// a service of its own.
+func newSiteOf(t *testing.T, registrars int, rules string, flags ...string) *site {
+	t.Helper()
 	s := &site{t: t, dir: t.TempDir()}
 	logKey := s.keygen("log", "log.example/guests")
 	policy := "log " + logKey + "\n"
@@ -172,7 +181,11 @@ func newSite(t *testing.T, rules string, flags ...string) *site {
 		policy += fmt.Sprintf("witness w%d %s %s\n", i, keys[i], u)
 	}
 	policy += "group two 2 w0 w1 w2\nquorum two\n"
-	rules = ledger.TrustRulesFormat + "\nregistrar " + s.keygen("registrar", "registrar.example") + "\nregistrars 1\n" + rules
+	demanded := "registrar " + s.keygen("registrar", "registrar.example") + "\n"
+	if registrars == 2 {
+		demanded += "registrar " + s.keygen("registrar", "registrar2.example") + "\n"
+	}
+	rules = fmt.Sprintf("%s\n%sregistrars %d\n%s", ledger.TrustRulesFormat, demanded, registrars, rules)
 	s.write("trust/"+ledger.TrustPolicyFile, policy)
 	s.write("trust/"+ledger.TrustRulesFile, rules)
 	for i, ca := range []string{"issuercert.pem", "swtpm-localca-rootca-cert.pem"} {
@@ -192,6 +205,14 @@ func newSite(t *testing.T, rules string, flags ...string) *site {
 	var err error
 	if s.trust, err = trustdir.Read(filepath.Join(s.dir, "trust")); err != nil {
 		t.Fatal(err)
+	}
+	if registrars == 2 {
+		token := s.path("token")
+		if err := os.WriteFile(token, []byte("a token of these two alone\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		url := s.serve("imaledgerd", "--registrar-only", "--trust", s.path("trust"), "--registrar", s.path("registrar2.example.key"), "--registrar-token", token)
+		flags = append(flags, "--registrar", url, "--registrar-token", token)
 	}
 	s.forward(s.serve("imaledgerd", append(s.flags(""), flags...)...))
 	return s

@@ -131,6 +131,26 @@ func TestGuestEnrolment(t *testing.T) {
 	stranger.fails("enrol")
 }
 
+// TestGuestRegistrars: the ledger demands two registrars, of which one is a service
+// of its own. Each has the TPM answer, and each signs.
+func TestGuestRegistrars(t *testing.T) {
+	kernels, err := guest.Kernels()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSiteOf(t, 2, byCertificate)
+	h := s.newHost(t, kernels[0], "two.example")
+	h.boot()
+	h.measure(3)
+	h.round()
+	h.check(expected{sealed: true})
+	entry, err := ledger.ParseEntry(h.call(guest.Request{Op: guest.OpRead, Path: agentDir + "/chain/0000000000.entry"}).Stdout)
+	h.must(err)
+	if by, err := ledger.SignedBy(entry.(*ledger.Enrolment), s.trust.Registrars...); err != nil || len(by) != 2 {
+		t.Errorf("signed by %v, %v", by, err)
+	}
+}
+
 // withTPMOf gives the host a copy of another's TPM.
 func (h *host) withTPMOf(other *host) {
 	h.t.Helper()
@@ -153,10 +173,10 @@ func (s *site) spoilChallenge(w http.ResponseWriter, r *http.Request) bool {
 		s.t.Error(err)
 	}
 	var c client.Challenge
-	if err := json.Unmarshal(body, &c); err != nil || len(c.Credential) == 0 {
+	if err := json.Unmarshal(body, &c); err != nil || len(c.Credentials) != 1 {
 		s.t.Errorf("no challenge: %s %v", body, err)
 	}
-	c.Credential[len(c.Credential)-1] ^= 1
+	c.Credentials[0].Credential[len(c.Credentials[0].Credential)-1] ^= 1
 	if body, err = json.Marshal(c); err != nil {
 		s.t.Error(err)
 	}

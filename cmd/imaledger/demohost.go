@@ -123,11 +123,11 @@ func (h *demoHost) enrol(ctx context.Context, d *demo) error {
 		if !ok {
 			return fmt.Errorf("enrol %s: the ledger challenges a key that no TPM holds", h.name)
 		}
-		secret, aerr := device.ActivateCredential(challenge.Credential, challenge.Secret)
+		answer, aerr := challenge.Answer(device.ActivateCredential)
 		if aerr != nil {
 			return fmt.Errorf("enrol %s: %w", h.name, aerr)
 		}
-		accepted, err = d.client.Activate(ctx, client.Activation{Session: challenge.Session, Activated: secret}, demoWait)
+		accepted, err = d.client.Activate(ctx, answer, demoWait)
 	}
 	if err != nil {
 		return fmt.Errorf("enrol %s: %w", h.name, err)

@@ -11,16 +11,19 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/cmd/internal/trustdir"
+	"github.com/imaledger/imaledger/ledger/client"
 	"github.com/imaledger/imaledger/ledger/server"
 )
 
 const name = "imaledgerd"
 
-const usage = `Usage: imaledgerd --dir DIR --key FILE --trust DIR [--registrar FILE]... [--listen ADDR]
+const usage = `Usage: imaledgerd --dir DIR --key FILE --trust DIR [--registrar FILE|URL]... [--listen ADDR]
+       imaledgerd --registrar-only --registrar FILE --registrar-token FILE --trust DIR [--listen ADDR]
 
 Runs a ledger in one directory. It prints the log's verifier key and the URL that
 it listens on.
@@ -28,6 +31,11 @@ it listens on.
 The trust folder is the one that auditors have: "policy" names this log's key and
 its witnesses, with their URLs; "rules" names the registrars. What an auditor with
 that folder would refuse is not admitted.
+
+Where the trust folder demands several registrars, others run them: the second form
+is such a registrar. It makes an activation of its own with each host's TPM, by its
+own trust folder and list of EKs, and signs what it has seen. The ledger names it by
+its URL, and both have the token in a file.
 
 Keys are in the note encoding (imaledger keygen), or PEM: PKCS #8, plain or
 encrypted, or encrypted by sigstore's tools. A PEM key has no name, so --origin
@@ -58,7 +66,8 @@ func main() { cli.Main(name, run) }
 type options struct {
 	dir, listen, origin, key, trust   string
 	registrars                        []string
-	pinned, password                  string
+	pinned, password, token           string
+	registrarOnly                     bool
 	checkpointInterval, batchAge      time.Duration
 	sessionLife                       time.Duration
 	publicPayloads, allowSoftwareKeys bool
@@ -70,6 +79,9 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	logger := o.flags(fs)
 	if err := cli.ParseFlags(fs, args, stdout); err != nil {
 		return err
+	}
+	if o.registrarOnly {
+		return o.serveRegistrar(ctx, logger(stderr), stdout)
 	}
 	config, err := o.config()
 	if err != nil {
@@ -86,7 +98,9 @@ func (o *options) flags(fs *flag.FlagSet) func(io.Writer) *slog.Logger {
 	fs.StringVar(&o.key, "key", "", "`file` of the log's private key")
 	fs.StringVar(&o.origin, "origin", "", "the log's `origin`, needed for a PEM key; otherwise the key's name")
 	fs.StringVar(&o.trust, "trust", "", "trust `folder`: policy, rules, roots/")
-	fs.Func("registrar", "`file` of a registrar's private key, NAME=FILE for PEM; may be repeated", func(v string) error {
+	fs.BoolVar(&o.registrarOnly, "registrar-only", false, "be a registrar of somebody else's ledger")
+	fs.StringVar(&o.token, "registrar-token", "", "`file` with the token that the ledger shows to registrars elsewhere")
+	fs.Func("registrar", "`file` of a registrar's private key, NAME=FILE for PEM, or the URL of a registrar elsewhere; may be repeated", func(v string) error {
 		o.registrars = append(o.registrars, v)
 		return nil
 	})
@@ -127,6 +141,14 @@ func (o *options) config() (server.Config, error) {
 		return c, err
 	}
 	for _, r := range o.registrars {
+		if strings.HasPrefix(r, "http://") || strings.HasPrefix(r, "https://") {
+			token, err := o.readToken()
+			if err != nil {
+				return c, err
+			}
+			c.RemoteRegistrars = append(c.RemoteRegistrars, &client.Registrar{Client: client.Client{Base: r}, Token: token})
+			continue
+		}
 		s, err := o.readRegistrar(r)
 		if err != nil {
 			return c, err

@@ -172,3 +172,35 @@ func TestUsageErrors(t *testing.T) {
 		}
 	}
 }
+
+// TestRegistrarOnly: the second form serves a registrar, and says what it lacks.
+func TestRegistrarOnly(t *testing.T) {
+	args := setup(t, "")
+	trust, registrar := args[5], args[11]
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("a token that nobody guesses\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	good := []string{"--registrar-only", "--listen", "127.0.0.1:0", "--trust", trust, "--registrar", registrar, "--registrar-token", token}
+	name, url := serve(t, good)
+	if name != "registrar.example" {
+		t.Errorf("name %q", name)
+	}
+	resp, err := http.Post(url+"registrar/begin", "application/json", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("without a token: %s", resp.Status)
+	}
+	for _, bad := range [][]string{append([]string{"--dir", "x"}, good...), good[:5], good[:7], {"--registrar-only"}} {
+		if err := run(t.Context(), bad, nil, io.Discard, io.Discard); cli.Code(err) != cli.ExitUsage {
+			t.Errorf("%v: %v", bad, err)
+		}
+	}
+	remote := append(args[:10:10], "--registrar", url)
+	if err := run(t.Context(), remote, nil, io.Discard, io.Discard); cli.Code(err) != cli.ExitUsage || !strings.Contains(err.Error(), "--registrar-token") {
+		t.Errorf("a registrar elsewhere without a token: %v", err)
+	}
+}

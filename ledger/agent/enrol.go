@@ -45,12 +45,12 @@ func (a *Agent) enrol(ctx context.Context) error {
 		if !hasEK {
 			return errors.New("the ledger challenges a key that no TPM holds")
 		}
-		secret, aerr := tpm.ActivateCredential(challenge.Credential, challenge.Secret)
+		answer, aerr := challenge.Answer(tpm.ActivateCredential)
 		if aerr != nil {
 			return aerr
 		}
 		a.Step("activated")
-		accepted, err = a.Ledger.Activate(ctx, client.Activation{Session: challenge.Session, Activated: secret}, a.Wait)
+		accepted, err = a.Ledger.Activate(ctx, answer, a.Wait)
 	}
 	if err != nil {
 		return err

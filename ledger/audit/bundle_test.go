@@ -601,7 +601,7 @@ func TestCertificateGrade(t *testing.T) {
 			ek := readFile(t, id+"ek.tpmt_public")
 			evidence := &ledger.EnrolmentEvidence{
 				EKPublic: ek, Certificates: [][]byte{derOf(t, readFile(t, id+"ek.crt.der")), pemOf(t, "tpm-vendor-intermediate.pem")},
-				Credential: []byte("credential"), Secret: []byte("secret"),
+				Activations: []ledger.Activation{{Credential: []byte("credential"), Secret: []byte("secret")}},
 			}
 			e := enrolmentOf(h)
 			e.Grade, e.EK = ledger.GradeCertificate, ekName(t, ek)

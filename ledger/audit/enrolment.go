@@ -89,6 +89,8 @@ func (s *State) judgeEvidence(j *Judgement, e *ledger.Enrolment, addenda Addenda
 		j.find(ledger.EKReused, "the EK's key is host %s's, in an area of another name", other)
 	}
 	switch {
+	case len(evidence.Activations) < s.trust.Threshold:
+		j.find(ledger.EnrolmentEvidenceInvalid, "%d activations, and the trust folder demands %d registrars, each with its own", len(evidence.Activations), s.trust.Threshold)
 	case ledger.Name(ek.Name) != e.EK:
 		j.find(ledger.EnrolmentEvidenceInvalid, "the EK's public area has the name %x, the enrolment states %s", ek.Name, e.EK)
 	case e.Grade == ledger.GradeCertificate:

@@ -35,7 +35,8 @@ type Client struct {
 	// HTTP is the client to use, nil for one with timeouts of its own. Redirects
 	// to another host are never followed: the ledger that was asked for answers,
 	// or none.
-	HTTP *http.Client
+	HTTP  *http.Client
+	token string // shown with each request, if it is set
 }
 
 var defaultHTTP = &http.Client{Transport: &http.Transport{
@@ -82,7 +83,11 @@ func (c *Client) request(ctx context.Context, method, path string, body io.Reade
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
 		return nil, fmt.Errorf("ledger URL %q: want http:// or https:// and a host", c.Base)
 	}
-	return http.NewRequestWithContext(ctx, method, strings.TrimSuffix(base.String(), "/")+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(base.String(), "/")+path, body)
+	if err == nil && c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	return req, err
 }
 
 // do sends a request and returns the answer if its status is one of want, else

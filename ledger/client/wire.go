@@ -58,15 +58,48 @@ type EnrolRequest struct {
 }
 
 // A Challenge is what only the TPM that holds both the EK and the AK can answer,
-// with TPM2_ActivateCredential.
+// with TPM2_ActivateCredential: a credential of each registrar.
 type Challenge struct {
-	Session    string `json:"session"`
+	Session     string       `json:"session"`
+	Credentials []Credential `json:"credentials"`
+}
+
+// A Credential is a registrar's.
+type Credential struct {
 	Credential []byte `json:"credential"` // TPM2B_ID_OBJECT
 	Secret     []byte `json:"secret"`     // TPM2B_ENCRYPTED_SECRET
 }
 
 // An Activation is the answer. A session takes one, right or wrong.
 type Activation struct {
+	Session   string   `json:"session"`
+	Activated [][]byte `json:"activated"` // what TPM2_ActivateCredential gave back for each, in their order
+}
+
+// Answer has a TPM open every credential.
+func (c *Challenge) Answer(activate func(credential, secret []byte) ([]byte, error)) (Activation, error) {
+	a := Activation{Session: c.Session}
+	for i, credential := range c.Credentials {
+		opened, err := activate(credential.Credential, credential.Secret)
+		if err != nil {
+			return a, fmt.Errorf("credential %d of %d: %w", i+1, len(c.Credentials), err)
+		}
+		a.Activated = append(a.Activated, opened)
+	}
+	return a, nil
+}
+
+// A RegistrarSign asks a registrar to sign an enrolment.
+type RegistrarSign struct {
 	Session   string `json:"session"`
-	Activated []byte `json:"activated"` // what TPM2_ActivateCredential gave back
+	Activated []byte `json:"activated,omitempty"` // empty for grade software
+	Text      []byte `json:"text"`                // of the enrolment
+	Evidence  []byte `json:"evidence"`
+}
+
+// A RegistrarSignature is the answer.
+type RegistrarSignature struct {
+	Name string `json:"name"` // of the key
+	Hash uint32 `json:"hash"` // the key ID
+	Sig  []byte `json:"sig"`
 }

@@ -2,174 +2,140 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
-	"crypto/subtle"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
+
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/client"
-	"github.com/imaledger/imaledger/tpm/quote"
 )
 
-// secretSize is that of SHA-256, the smallest name hash that an EK may have.
-const secretSize = sha256.Size
+var errNoRegistrar = errors.New("this ledger has no registrar and enrols nobody")
 
-var errNoRegistrar = errors.New("this ledger has no registrar key and enrols nobody")
-
-// checkRegistrars makes sure that what the registrars sign will be admitted.
-func (s *Server) checkRegistrars() error {
-	if len(s.config.Registrars) == 0 {
+// openRegistrars makes registrars of the keys that the ledger has itself, and makes
+// sure that enough of all can sign what will be admitted.
+func (s *Server) openRegistrars() error {
+	s.desk = &desk{trust: s.config.Trust, pinned: s.config.Pinned, allowSoftware: s.config.AllowSoftware}
+	s.sessions = newSessions[*enrolling]()
+	if len(s.config.Registrars)+len(s.config.RemoteRegistrars) == 0 {
 		return nil
 	}
-	known := 0
-	for _, r := range s.config.Registrars {
-		for _, v := range s.config.Trust.Registrars {
-			if v.Name() == r.Name() && v.KeyHash() == r.KeyHash() {
-				known++
-			}
+	able := len(s.config.RemoteRegistrars)
+	for _, key := range s.config.Registrars {
+		if registrarKey(s.config.Trust, key.Name(), key.KeyHash()) != nil {
+			able++
 		}
+		s.registrars = append(s.registrars, &localRegistrar{
+			desk: s.desk, key: key, origin: s.Origin(), sessions: newSessions[*activation](), life: s.config.SessionLife, now: s.config.Now, rand: s.config.Rand})
 	}
-	if known < s.config.Trust.Threshold {
-		return fmt.Errorf("ledger: %d of the registrar keys stand in the trust folder's rules, which demand the signatures of %d; add registrar lines or keys", known, s.config.Trust.Threshold)
+	s.registrars = append(s.registrars, s.config.RemoteRegistrars...)
+	if able < s.config.Trust.Threshold {
+		return fmt.Errorf("ledger: %d of the registrars stand in the trust folder's rules, which demand the signatures of %d; add registrar lines or registrars", able, s.config.Trust.Threshold)
 	}
 	return nil
 }
 
-// beginEnrolment is the first step. It returns a challenge for the host's TPM,
-// or, for grade software, the enrolment.
-func (s *Server) beginEnrolment(r client.EnrolRequest) (*client.Challenge, *enrolled, error) {
-	if len(s.config.Registrars) == 0 {
+// registrarKey returns the key of the trust folder's rules that a signature names.
+func registrarKey(t *ledger.Trust, name string, hash uint32) note.Verifier {
+	for _, v := range t.Registrars {
+		if v.Name() == name && v.KeyHash() == hash {
+			return v
+		}
+	}
+	return nil
+}
+
+// An enrolling is an enrolment begun: the candidate, and what each registrar that
+// takes part waits for. It never leaves the server, so the second step can change
+// nothing of what the first one checked.
+type enrolling struct {
+	candidate  *candidate
+	registrars []Registrar
+	sessions   []string // of each
+}
+
+// beginEnrolment is the first step. It returns a challenge for the host's TPM, with
+// a credential of each registrar, or, for grade software, the enrolment.
+func (s *Server) beginEnrolment(ctx context.Context, r client.EnrolRequest) (*client.Challenge, *enrolled, error) {
+	if len(s.registrars) == 0 {
 		return nil, nil, errNoRegistrar
 	}
-	c, err := s.candidate(r)
+	c, err := s.desk.candidate(r)
 	if err != nil {
 		return nil, nil, err
 	}
 	if err := s.mayEnrol(c); err != nil {
 		return nil, nil, err
 	}
-	if c.ek == nil {
-		e, err := s.enrol(c)
-		return nil, e, err
+	e := &enrolling{candidate: c}
+	challenge := &client.Challenge{}
+	var away []error
+	for _, registrar := range s.registrars {
+		begun, err := registrar.Begin(ctx, r)
+		if err != nil {
+			away = append(away, fmt.Errorf("registrar %s: %w", registrar.Name(), err))
+			continue
+		}
+		e.registrars, e.sessions = append(e.registrars, registrar), append(e.sessions, begun.Session)
+		for _, credential := range begun.Credentials {
+			challenge.Credentials = append(challenge.Credentials, credential)
+			c.Activations = append(c.Activations, ledger.Activation{Credential: credential.Credential, Secret: credential.Secret})
+		}
 	}
-	a := &activation{candidate: c, secret: make([]byte, secretSize), expires: s.config.Now().Add(s.config.SessionLife)}
-	if _, err := io.ReadFull(s.config.Rand, a.secret); err != nil {
-		return nil, nil, fmt.Errorf("draw a secret: %w", err)
-	}
-	c.Activated = sha256.Sum256(a.secret)
-	if c.Credential, c.Secret, err = quote.MakeCredential(s.config.Rand, c.ek, c.ak.Name, a.secret); err != nil {
+	if err := s.enough(len(e.registrars), away); err != nil {
 		return nil, nil, err
+	}
+	if c.ek == nil {
+		made, err := s.enrol(ctx, e, make([][]byte, len(e.registrars)))
+		return nil, made, err
 	}
 	if size := c.Addendum().Size; size > ledger.MaxEnrolmentEvidence {
 		return nil, nil, badRequest("ek_certificates: together too long: %d bytes of evidence, at most %d", size, ledger.MaxEnrolmentEvidence)
 	}
-	token, err := s.sessions.add(a, s.config.Now())
-	if err != nil {
+	now := s.config.Now()
+	if challenge.Session, err = s.sessions.add(e, now, now.Add(s.config.SessionLife)); err != nil {
 		return nil, nil, err
 	}
-	return &client.Challenge{Session: token, Credential: c.Credential, Secret: c.Secret}, nil, nil
+	return challenge, nil, nil
 }
 
+// enough reports whether so many registrars are as many as the trust folder
+// demands; why says what became of the others. One that contradicts goes before one
+// that cannot be reached.
+func (s *Server) enough(n int, why []error) error {
+	if n >= s.config.Trust.Threshold {
+		return nil
+	}
+	var refused *refusal
+	for _, err := range why {
+		if errors.As(err, &refused) || errors.Is(err, errActivation) || errors.Is(err, errSession) {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %d of the %d registrars that the trust folder demands: %w", errRegistrars, n, s.config.Trust.Threshold, errors.Join(why...))
+}
+
+// errRegistrars is a matter of other machines: it is worth another try.
+var errRegistrars = errors.New("too few registrars take part")
+
 // endEnrolment is the second step: only a TPM with the EK and the AK of the first
-// one could open the credential.
-func (s *Server) endEnrolment(r client.Activation) (*enrolled, error) {
-	a, err := s.sessions.take(r.Session, s.config.Now())
+// one could open the credentials.
+func (s *Server) endEnrolment(ctx context.Context, r client.Activation) (*enrolled, error) {
+	e, err := s.sessions.take(r.Session, s.config.Now())
 	if err != nil {
 		return nil, err
 	}
-	if subtle.ConstantTimeCompare(a.secret, r.Activated) != 1 {
+	if len(r.Activated) != len(e.candidate.Activations) {
 		return nil, errActivation
 	}
-	return s.enrol(a.candidate)
-}
-
-// candidate checks what a host says of its keys.
-func (s *Server) candidate(r client.EnrolRequest) (*candidate, error) {
-	if !ledger.ValidHost(r.Host) {
-		return nil, badRequest("host: %.64q is no host name: a-z, 0-9, dot, dash and underscore", r.Host)
+	for i, secret := range r.Activated {
+		e.candidate.Activations[i].Activated = sha256.Sum256(secret)
 	}
-	invalid := func(code ledger.Code, err error) error {
-		return &refusal{Findings: []ledger.Finding{{Code: code, Subject: r.Host, Text: err.Error()}}}
-	}
-	c := &candidate{host: r.Host}
-	var err error
-	if len(r.AKPublic) > ledger.MaxPublic || len(r.EKPublic) > ledger.MaxPublic {
-		return nil, badRequest("a public area has at most %d bytes", ledger.MaxPublic)
-	}
-	if c.ak, err = quote.ParseAK(r.AKPublic); err != nil {
-		return nil, invalid(ledger.AKAttributes, err)
-	}
-	if len(r.EKPublic) == 0 {
-		if !s.config.AllowSoftware || len(r.EKCertificates) > 0 {
-			return nil, badRequest("ek_public: missing; this ledger enrols no host without a TPM")
-		}
-		c.grade = ledger.GradeSoftware
-		return c, nil
-	}
-	if c.ek, err = quote.ParseEK(r.EKPublic); err != nil {
-		return nil, invalid(ledger.EnrolmentEvidenceInvalid, err)
-	}
-	if len(r.EKCertificates) > ledger.MaxCertificates {
-		return nil, badRequest("ek_certificates: %d, at most %d", len(r.EKCertificates), ledger.MaxCertificates)
-	}
-	for i, der := range r.EKCertificates {
-		if len(der) == 0 || len(der) > ledger.MaxCertificate {
-			return nil, badRequest("ek_certificates: the one at %d has %d bytes, want 1 to %d", i, len(der), ledger.MaxCertificate)
-		}
-	}
-	c.EKPublic, c.Certificates = r.EKPublic, r.EKCertificates
-	var why error
-	if c.grade, why = s.grade(c); c.grade == "" {
-		return nil, invalid(ledger.EnrolmentGrade, why)
-	}
-	return c, nil
-}
-
-// grade returns the best grade that the trust folder accepts and the candidate
-// reaches, or none, and why.
-func (s *Server) grade(c *candidate) (ledger.Grade, error) {
-	accepted := s.config.Trust.Grades
-	reached := map[ledger.Grade]error{ledger.GradeFirstUse: nil}
-	if host, pinned := s.config.Pinned[ledger.Name(c.ek.Name)]; !pinned || host != c.host {
-		reached[ledger.GradePinned] = errors.New("the operator has not listed this EK for this host")
-	}
-	reached[ledger.GradeCertificate] = s.verifyChain(c)
-	var why []error
-	for _, g := range ledger.Grades {
-		err, possible := reached[g]
-		switch {
-		case !slices.Contains(accepted, g) || g == ledger.GradeSoftware:
-		case possible && err != nil:
-			why = append(why, fmt.Errorf("grade %s: %w", g, err))
-		default:
-			return g, nil
-		}
-	}
-	if len(why) == 0 {
-		why = append(why, errors.New("none of these is for a host with a TPM"))
-	}
-	return "", fmt.Errorf("the trust folder accepts %v: %w", accepted, errors.Join(why...))
-}
-
-// verifyChain judges the EK's certificates as the auditor does: at the time when
-// the EK's own was made (FORMAT.md, K9).
-func (s *Server) verifyChain(c *candidate) error {
-	if len(c.Certificates) == 0 {
-		return errors.New("no EK certificate")
-	}
-	leaf, err := x509.ParseCertificate(c.Certificates[0])
-	if err != nil {
-		return fmt.Errorf("EK certificate: %w", err)
-	}
-	roots := x509.NewCertPool()
-	for _, root := range s.config.Trust.Roots {
-		roots.AddCert(root)
-	}
-	return quote.VerifyEKChain(c.ek, c.Certificates, roots, leaf.NotBefore)
+	return s.enrol(ctx, e, r.Activated)
 }
 
 // mayEnrol decides whether a candidate may have its host's name. Activation
@@ -212,10 +178,12 @@ type enrolled struct {
 	entry []byte
 }
 
-// enrol writes, signs and logs the enrolment of a candidate whose TPM has
-// answered. What held when it was asked is looked at again, under the locks: in
-// the meantime another may have been enrolled.
-func (s *Server) enrol(c *candidate) (*enrolled, error) {
+// enrol writes the enrolment of a candidate whose TPM has answered, has it signed by
+// each registrar, which looks at its own answer, and logs it. What held when it was
+// asked is looked at again, under the locks: in the meantime another may have been
+// enrolled.
+func (s *Server) enrol(ctx context.Context, begun *enrolling, activated [][]byte) (*enrolled, error) {
+	c := begun.candidate
 	if err := s.begin(); err != nil {
 		return nil, err
 	}
@@ -242,7 +210,7 @@ func (s *Server) enrol(c *candidate) (*enrolled, error) {
 	if _, err := s.addenda.Put(e.Evidence.Digest, bytes.NewReader(evidence), ledger.MaxEnrolmentEvidence); err != nil {
 		return nil, err
 	}
-	if err := ledger.Sign(e, s.config.Registrars...); err != nil {
+	if err := s.sign(ctx, e, begun, activated, evidence); err != nil {
 		return nil, err
 	}
 	raw := e.Marshal()
@@ -265,4 +233,27 @@ func (s *Server) sameEnrolment(e *ledger.Enrolment) (*enrolled, error) {
 		return nil, nil
 	}
 	return &enrolled{leaf, index, before.Marshal()}, nil
+}
+
+// sign has the registrars sign, each for its own activation.
+func (s *Server) sign(ctx context.Context, e *ledger.Enrolment, begun *enrolling, activated [][]byte, evidence []byte) error {
+	text := e.Text()
+	var refused []error
+	for i, registrar := range begun.registrars {
+		sig, err := registrar.Sign(ctx, client.RegistrarSign{Session: begun.sessions[i], Activated: activated[i], Text: text, Evidence: evidence})
+		if err == nil {
+			v := registrarKey(s.config.Trust, sig.Name, sig.Hash)
+			if v == nil || !v.Verify(text, sig.Sig) {
+				err = errors.New("its signature is not by a registrar of the trust folder")
+			}
+		}
+		if err != nil {
+			refused = append(refused, fmt.Errorf("registrar %s: %w", registrar.Name(), err))
+			continue
+		}
+		if !slices.ContainsFunc(e.Signatures, func(o ledger.Signature) bool { return o.Name == sig.Name && o.Hash == sig.Hash }) {
+			e.Signatures = append(e.Signatures, sig)
+		}
+	}
+	return s.enough(len(e.Signatures), refused)
 }

@@ -9,8 +9,10 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
+	"fmt"
 	"math/big"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -51,11 +53,11 @@ func (l *testLedger) begin(t *testing.T, host string, d *testTPM) client.Activat
 	if err != nil || a != nil {
 		t.Fatalf("enrol %s: %+v, %v", host, a, err)
 	}
-	secret, err := d.activate(ch.Credential, ch.Secret)
+	answer, err := ch.Answer(d.activate)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return client.Activation{Session: ch.Session, Activated: secret}
+	return answer
 }
 
 func (l *testLedger) enrolTPM(t *testing.T, host string, d *testTPM) (*ledger.Enrolment, *client.Accepted) {
@@ -146,18 +148,23 @@ func TestActivationIsBound(t *testing.T) {
 	}
 
 	wrong := l.begin(t, "h", d)
-	good := wrong.Activated
-	wrong.Activated = bytes.Clone(good)
-	wrong.Activated[0] ^= 1
+	good := wrong.Activated[0]
+	wrong.Activated[0] = bytes.Clone(good)
+	wrong.Activated[0][0] ^= 1
 	refused("wrong secret", wrong)
-	wrong.Activated = good
+	wrong.Activated[0] = good
 	refused("right secret after a wrong one", wrong)
 	for _, secret := range [][]byte{nil, good[:31], append(bytes.Clone(good), 0)} {
 		a := l.begin(t, "h", d)
-		a.Activated = secret
+		a.Activated[0] = secret
 		refused("secret of another length", a)
 	}
-	refused("unknown session", client.Activation{Session: "x", Activated: good})
+	for _, n := range []int{0, 2} {
+		a := l.begin(t, "h", d)
+		a.Activated = slices.Repeat(a.Activated, n)
+		refused(fmt.Sprintf("%d secrets", n), a)
+	}
+	refused("unknown session", client.Activation{Session: "x", Activated: [][]byte{good}})
 
 	one, two := l.begin(t, "h", d), l.begin(t, "other", newTestTPM(t))
 	refused("another session's secret", client.Activation{Session: two.Session, Activated: one.Activated})
@@ -174,7 +181,7 @@ func TestActivationIsBound(t *testing.T) {
 	// The second step has no field to name another host, AK or EK with.
 	b := l.begin(t, "h", d)
 	for _, field := range []string{`"host":"x"`, `"ak_public":"AA=="`, `"ek_public":"AA=="`} {
-		resp, body := l.do(t, http.MethodPost, "/enrol/activate", strings.NewReader(`{"session":"`+b.Session+`","activated":"AA==",`+field+`}`))
+		resp, body := l.do(t, http.MethodPost, "/enrol/activate", strings.NewReader(`{"session":"`+b.Session+`","activated":["AA=="],`+field+`}`))
 		if resp.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %s %s", field, resp.Status, body)
 		}
@@ -188,7 +195,7 @@ func TestActivationIsBound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.activate(ch.Credential, ch.Secret); err == nil {
+	if _, err := ch.Answer(d.activate); err == nil {
 		t.Fatal("the TPM opened a credential for an AK that it does not hold")
 	}
 }
@@ -280,11 +287,11 @@ func TestGrades(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secret, err := d.activate(ch.Credential, ch.Secret)
+	answer, err := ch.Answer(d.activate)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := l.Activate(t.Context(), client.Activation{Session: ch.Session, Activated: secret}, 0)
+	a, err := l.Activate(t.Context(), answer, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -343,17 +350,16 @@ func TestForeignEnrolment(t *testing.T) {
 }
 
 func TestSessionLimit(t *testing.T) {
-	s, now := newSessions(), time.Now()
-	a := &activation{expires: now.Add(DefaultSessionLife)}
+	s, now := newSessions[int](), time.Now()
 	for range maxSessions {
-		if _, err := s.add(a, now); err != nil {
+		if _, err := s.add(1, now, now.Add(DefaultSessionLife)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.add(a, now); !errors.Is(err, errBusy) {
+	if _, err := s.add(1, now, now.Add(DefaultSessionLife)); !errors.Is(err, errBusy) {
 		t.Fatalf("one over the limit: %v", err)
 	}
-	if _, err := s.add(a, now.Add(DefaultSessionLife)); err != nil {
+	if _, err := s.add(1, now.Add(DefaultSessionLife), now.Add(2*DefaultSessionLife)); err != nil {
 		t.Fatalf("after all have expired: %v", err)
 	}
 }

@@ -220,7 +220,7 @@ func (s *Server) postEnrol(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &request); err != nil {
 		return err
 	}
-	challenge, made, err := s.beginEnrolment(request)
+	challenge, made, err := s.beginEnrolment(r.Context(), request)
 	if err != nil {
 		return err
 	}
@@ -236,7 +236,7 @@ func (s *Server) postActivate(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &request); err != nil {
 		return err
 	}
-	made, err := s.endEnrolment(request)
+	made, err := s.endEnrolment(r.Context(), request)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 
 	"github.com/imaledger/imaledger/ledger"
@@ -47,6 +48,10 @@ func problemOf(err error) *client.Problem {
 		p.Status, p.Title = http.StatusRequestEntityTooLarge, "too large"
 	case errors.Is(err, errSession), errors.Is(err, errActivation):
 		p.Status, p.Title = http.StatusForbidden, "not activated"
+	case errors.Is(err, errToken):
+		p.Status, p.Title = http.StatusUnauthorized, "not this registrar's ledger"
+	case errors.Is(err, errRegistrars):
+		p.Status, p.Title = http.StatusServiceUnavailable, "registrars"
 	case errors.Is(err, errNoRegistrar):
 		p.Status, p.Title = http.StatusNotImplemented, "no registrar"
 	case errors.Is(err, errNotFound):
@@ -66,9 +71,13 @@ func problemOf(err error) *client.Problem {
 
 // writeError answers with a problem.
 func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
+	writeProblem(w, r, err, s.config.Logger)
+}
+
+func writeProblem(w http.ResponseWriter, r *http.Request, err error, logger *slog.Logger) {
 	p := problemOf(err)
 	if p.Status == http.StatusInternalServerError {
-		s.config.Logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
 	if p.Status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")

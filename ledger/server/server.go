@@ -70,6 +70,8 @@ type Config struct {
 	// Registrars sign enrolments. Together they must satisfy Trust. With none,
 	// the ledger enrols nobody by itself.
 	Registrars []note.Signer
+	// RemoteRegistrars are services that others run.
+	RemoteRegistrars []Registrar
 	// Pinned lists EKs that the operator vouches for, each with its host. A
 	// host that stands here is enrolled with one of its EKs or not at all.
 	Pinned map[ledger.Name]string
@@ -95,14 +97,16 @@ var ErrStopped = errors.New("the ledger has stopped")
 
 // A Server is a ledger. It implements http.Handler.
 type Server struct {
-	config   Config
-	mux      *http.ServeMux
-	lock     io.Closer
-	log      *treeLog
-	addenda  addendaStore
-	chains   *chains
-	sessions *sessions
-	slots    chan struct{} // one for each submission at work
+	config     Config
+	mux        *http.ServeMux
+	lock       io.Closer
+	log        *treeLog
+	addenda    addendaStore
+	chains     *chains
+	desk       *desk
+	sessions   *sessions[*enrolling]
+	registrars []Registrar
+	slots      chan struct{} // one for each submission at work
 
 	active    sync.WaitGroup // submissions; Add only under stop.RLock
 	stop      sync.RWMutex   // held to close draining
@@ -164,7 +168,6 @@ func (s *Server) open(ctx context.Context) error {
 }
 
 func (s *Server) setDefaults() error {
-	s.sessions = newSessions()
 	s.config.BatchMaxAge = or(s.config.BatchMaxAge, DefaultBatchMaxAge)
 	s.config.CheckpointInterval = or(s.config.CheckpointInterval, DefaultCheckpointInterval)
 	s.config.SessionLife = or(s.config.SessionLife, DefaultSessionLife)
@@ -184,7 +187,7 @@ func (s *Server) setDefaults() error {
 	case !ledger.ValidOrigin(s.config.Signer.Name()):
 		return fmt.Errorf("ledger: the signer's name %q is no log origin", s.config.Signer.Name())
 	}
-	return s.checkRegistrars()
+	return s.openRegistrars()
 }
 
 func or[T comparable](value, standard T) T {

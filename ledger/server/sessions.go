@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/imaledger/imaledger/ledger"
-	"github.com/imaledger/imaledger/tpm/quote"
 )
 
 const (
@@ -23,34 +22,24 @@ var (
 	errActivation = errors.New("this is not the secret that the credential holds; begin again")
 )
 
-// A candidate is what a host asks to be enrolled with, after it was checked.
-type candidate struct {
-	host  string
-	ak    *quote.AK
-	ek    *quote.EK // nil for grade software
-	grade ledger.Grade
-	ledger.EnrolmentEvidence
+// A session is something begun, until it expires.
+type session[T any] struct {
+	of      T
+	expires time.Time
 }
 
-// An activation is an enrolment begun: the candidate, and what its TPM must
-// answer. It never leaves the server, so the second step can change nothing of
-// what the first one checked.
-type activation struct {
-	candidate *candidate
-	secret    []byte
-	expires   time.Time
-}
-
-// sessions are the enrolments begun.
-type sessions struct {
+// sessions are what was begun.
+type sessions[T any] struct {
 	mu   sync.Mutex
-	open map[ledger.Hash]*activation // by SHA-256 of the token: a look-up tells nothing of it by its time
+	open map[ledger.Hash]session[T] // by SHA-256 of the token: a look-up tells nothing of it by its time
 }
 
-func newSessions() *sessions { return &sessions{open: make(map[ledger.Hash]*activation)} }
+func newSessions[T any]() *sessions[T] {
+	return &sessions[T]{open: make(map[ledger.Hash]session[T])}
+}
 
-// add keeps an activation and returns its token.
-func (s *sessions) add(a *activation, now time.Time) (token string, err error) {
+// add keeps what was begun and returns its token.
+func (s *sessions[T]) add(of T, now, expires time.Time) (token string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.open) >= maxSessions {
@@ -60,25 +49,25 @@ func (s *sessions) add(a *activation, now time.Time) (token string, err error) {
 		return "", errBusy
 	}
 	token = rand.Text()
-	s.open[sha256.Sum256([]byte(token))] = a
+	s.open[sha256.Sum256([]byte(token))] = session[T]{of, expires}
 	return token, nil
 }
 
-// take returns a session's activation and ends the session, so that a secret
-// can be guessed at once only.
-func (s *sessions) take(token string, now time.Time) (*activation, error) {
+// take returns what was begun and ends the session, so that a secret can be guessed
+// at once only.
+func (s *sessions[T]) take(token string, now time.Time) (of T, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id := sha256.Sum256([]byte(token))
-	a := s.open[id]
+	a, found := s.open[id]
 	delete(s.open, id)
-	if a == nil || !now.Before(a.expires) {
-		return nil, errSession
+	if !found || !now.Before(a.expires) {
+		return of, errSession
 	}
-	return a, nil
+	return a.of, nil
 }
 
-func (s *sessions) expire(now time.Time) {
+func (s *sessions[T]) expire(now time.Time) {
 	for id, a := range s.open {
 		if !now.Before(a.expires) {
 			delete(s.open, id)

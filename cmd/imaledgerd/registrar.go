@@ -1,0 +1,62 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+
+	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/cmd/internal/trustdir"
+	"github.com/imaledger/imaledger/ledger/server"
+)
+
+// readToken reads the token that a ledger and its registrars elsewhere share.
+func (o *options) readToken() (string, error) {
+	if o.token == "" {
+		return "", cli.WithHint(cli.Usagef("no --registrar-token"), "a registrar elsewhere and its ledger share a token: head -c 24 /dev/urandom | base64 > FILE, and chmod 600 FILE")
+	}
+	b, err := readSecret(o.token)
+	return string(bytes.TrimSpace(b)), err
+}
+
+// serveRegistrar is --registrar-only.
+func (o *options) serveRegistrar(ctx context.Context, logger *slog.Logger, stdout io.Writer) error {
+	switch {
+	case o.dir != "" || o.key != "":
+		return cli.Usagef("--registrar-only has no --dir and no --key: it is no ledger")
+	case o.trust == "":
+		return cli.WithHint(cli.Usagef("no --trust"), "a registrar goes by its own trust folder, whose policy names the log that it signs for")
+	case len(o.registrars) != 1:
+		return cli.Usagef("--registrar-only takes one --registrar, the file of its key")
+	}
+	c := server.RegistrarConfig{SessionLife: o.sessionLife, Logger: logger}
+	var err error
+	if c.Trust, err = trustdir.Read(o.trust); err != nil {
+		return err
+	}
+	if c.Key, err = o.readRegistrar(o.registrars[0]); err != nil {
+		return err
+	}
+	if c.Token, err = o.readToken(); err != nil {
+		return err
+	}
+	if o.pinned != "" {
+		if c.Pinned, err = readPinned(o.pinned); err != nil {
+			return err
+		}
+	}
+	s, err := server.NewRegistrar(c)
+	if err != nil {
+		return cli.Usagef("%w", err)
+	}
+	listener, err := net.Listen("tcp", o.listen)
+	if err != nil {
+		return cli.WithHint(cli.Usagef("%w", err), "--listen takes HOST:PORT; is another program using it?")
+	}
+	// Two lines that a script can read, in a fixed order.
+	fmt.Fprintf(stdout, "%s\nhttp://%s/\n", c.Key.Name(), listener.Addr())
+	return cli.Serve(ctx, cli.NewServer(s, readTimeout, readTimeout, logger), listener)
+}
