@@ -23,6 +23,14 @@ const (
 	maxPause   = time.Second
 )
 
+// What a TPM may say, and what is to be done.
+var (
+	ErrNoTPM   = errors.New("no TPM: enable it in the firmware's setup, or load its driver (tpm_tis, tpm_crb)")
+	ErrLockout = errors.New("the TPM is locked out after too many wrong authorisations; wait for it to recover, or run tpm2_dictionarylockout --clear-lockout")
+	ErrBankOff = errors.New("a PCR bank that was asked for is off; look with tpm2_getcap pcrs, turn it on in the firmware's setup")
+	ErrBusy    = errors.New("the TPM stayed busy; is another program using it all the time?")
+)
+
 // A Device is a TPM. It is not safe for concurrent use.
 type Device struct {
 	tpm   transport.TPMCloser
@@ -31,11 +39,12 @@ type Device struct {
 	akPub []byte
 }
 
-// Open opens a TPM: /dev/tpmrm0, or the Unix socket of swtpm.
+// Open opens a TPM: /dev/tpmrm0, or the Unix socket of swtpm. The error of a file
+// that is not there wraps ErrNoTPM.
 func Open(path string) (*Device, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: no TPM: enable it in the firmware's setup, or load its driver (tpm_tis, tpm_crb): %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, ErrNoTPM)
 	}
 	if err != nil {
 		return nil, err
@@ -96,11 +105,11 @@ func advise(doing string, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, tpm2.TPMRCLockout):
-		return fmt.Errorf("%s: the TPM is locked out after too many wrong authorisations; wait for it to recover, or run tpm2_dictionarylockout --clear-lockout: %w", doing, err)
+		return fmt.Errorf("%s: %w: %w", doing, ErrLockout, err)
 	case errors.Is(err, tpm2.TPMRCHash):
-		return fmt.Errorf("%s: a PCR bank that was asked for is off; look with tpm2_getcap pcrs, turn it on in the firmware's setup: %w", doing, err)
+		return fmt.Errorf("%s: %w: %w", doing, ErrBankOff, err)
 	case errors.Is(err, tpm2.TPMRCRetry), errors.Is(err, tpm2.TPMRCTesting), errors.Is(err, tpm2.TPMRCYielded):
-		return fmt.Errorf("%s: the TPM stayed busy over %d tries: %w", doing, maxRetries, err)
+		return fmt.Errorf("%s: %w: %d tries: %w", doing, ErrBusy, maxRetries, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -306,7 +305,7 @@ func TestNoHandleIsLeft(t *testing.T) {
 }
 
 func TestNoTPM(t *testing.T) {
-	if _, err := Open(t.TempDir() + "/tpmrm0"); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "firmware") {
+	if _, err := Open(t.TempDir() + "/tpmrm0"); !errors.Is(err, ErrNoTPM) || !strings.Contains(err.Error(), "firmware") {
 		t.Errorf("%v, want one that says what to do", err)
 	}
 }
@@ -351,6 +350,11 @@ func TestBusy(t *testing.T) {
 		}
 		if row.sent > 1 && slept == 0 {
 			t.Errorf("%v: no pause between tries", row.code)
+		}
+	}
+	for code, want := range map[tpm2.TPMRC]error{tpm2.TPMRCLockout: ErrLockout, tpm2.TPMRCHash: ErrBankOff, tpm2.TPMRCRetry: ErrBusy, tpm2.TPMRCTesting: ErrBusy} {
+		if err := advise("quote", code); !errors.Is(err, want) || !errors.Is(err, code) {
+			t.Errorf("%v: %v, want %v", code, err, want)
 		}
 	}
 	if err := advise("quote", tpm2.TPMRCLockout); !strings.Contains(err.Error(), "dictionarylockout") {

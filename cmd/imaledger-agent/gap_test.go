@@ -287,3 +287,31 @@ func TestRetention(t *testing.T) {
 		t.Errorf("%d lists", lists)
 	}
 }
+
+// TestSuspended: between the load of another kernel and its start nothing can be
+// staged or deleted: the records go on to it, and are not sealed twice there.
+func TestSuspended(t *testing.T) {
+	t.Parallel()
+	for _, flavour := range flavours {
+		w := newWorld(t, flavour)
+		k := w.kernel
+		k.measure(2)
+		w.round()
+		k.measure(3)
+		k.suspended = true
+		w.round()
+		if n := w.whole(); n != 6 {
+			t.Errorf("%s: %d records sealed, want 6", flavour, n)
+		}
+		if n := len(k.list) + len(k.staged); n < 3 {
+			t.Errorf("%s: %d records are in the kernel, of which none could be deleted", flavour, n)
+		}
+		k.kexec(true)
+		k.measure(1)
+		w.round()
+		w.exported()
+		if n := w.whole(); n != 8 {
+			t.Errorf("%s: %d records sealed after the kexec, want 8", flavour, n)
+		}
+	}
+}

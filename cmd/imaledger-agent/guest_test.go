@@ -264,3 +264,24 @@ func TestGuestREADME(t *testing.T) {
 	h.look()
 	h.check(expected{sealed: true})
 }
+
+// TestGuestErrors: the kernel answers as the agent expects.
+func TestGuestErrors(t *testing.T) {
+	kernels, err := guest.Kernels()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t, byCertificate)
+	h := s.newHost(t, kernels[0], "errors.example")
+	h.boot()
+	const list, staged = imaDir + "binary_runtime_measurements_sha1", imaDir + "binary_runtime_measurements_sha1_staged"
+	for _, step := range []struct{ file, text, want string }{
+		{staged, "D\n", "no such file"}, {staged, "A\n", ""}, {staged, "A\n", "file exists"}, {staged, "D\n", ""}, {staged, "A\n", "no such file"},
+		{list, "1\n", "no such file"}, {list, "0\n", "invalid argument"}, {list, "A\n", "invalid argument"}, {staged, "1\n", "invalid argument"},
+	} {
+		_, err := h.Call(guest.Request{Op: guest.OpCommand, Path: step.file, Text: step.text})
+		if step.want == "" && err != nil || step.want != "" && (err == nil || !strings.Contains(err.Error(), step.want)) {
+			t.Errorf("%q: %v, want %q", step.text, err, step.want)
+		}
+	}
+}
