@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/imaledger/imaledger/ledger/agent"
 	"github.com/imaledger/imaledger/tpm/securityfs"
 )
 
@@ -45,6 +46,21 @@ func TestDamage(t *testing.T) {
 			k.violate()
 			if err := w.once(""); err == nil {
 				t.Fatal("no error while the ledger is down")
+			}
+			// And some that were read and have no segment yet.
+			k.measure(2)
+			a, err := agent.New(w.config())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := a.Due(agent.Schedule{Records: 100, Bytes: 1 << 20}); err != nil {
+				t.Fatal(err)
+			}
+			if s := a.Status(); s.Unsealed != 2 {
+				t.Fatalf("%d records are unsealed, want 2", s.Unsealed)
+			}
+			if err := a.Close(); err != nil {
+				t.Fatal(err)
 			}
 			held := len(k.list) + len(k.staged)
 			saved := filepath.Join(t.TempDir(), "saved")
