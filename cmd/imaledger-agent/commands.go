@@ -30,6 +30,7 @@ func (o *options) with(f func(*agent.Agent) error) (err error) {
 	if c.Delete, err = o.deletion(source.Flavour()); err != nil {
 		return err
 	}
+	c.Shrinks = source.Flavour() != securityfs.ReadOnly
 	d, err := o.device()
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -44,7 +45,20 @@ func TestGaps(t *testing.T) {
 				w.round()
 				gap.lose(k)
 				k.measure(1)
-				w.round() // says that there is a gap
+				came := false
+				w.change = func(c *agent.Config) {
+					c.Step = func(step string) {
+						// One more, while the quote is made that is to close the gap.
+						if step == "quoted" && w.gapping() && !came {
+							came = true
+							k.measure(1)
+						}
+					}
+				}
+				if err := w.try(); err != nil { // says that there is a gap
+					t.Fatal(err)
+				}
+				w.change = nil
 				k.measure(2)
 				w.round()
 				last, before := w.newestSegments()
@@ -65,6 +79,52 @@ func TestGaps(t *testing.T) {
 					t.Errorf("#%d: %v, though nothing is new", again.Sequence, again.Join)
 				}
 			})
+		}
+	}
+}
+
+// gapping reports whether the agent is about to close a gap: then it waits for a
+// moment in which nothing is listed.
+func (w *world) gapping() bool {
+	stack := make([]byte, 8<<10)
+	return strings.Contains(string(stack[:runtime.Stack(stack, false)]), ".(*Agent).gap(")
+}
+
+// TestSwapped: between receipt and deletion another program deletes what is staged
+// and stages what is new. What nobody has read is not deleted.
+func TestSwapped(t *testing.T) {
+	t.Parallel()
+	for _, flavour := range []securityfs.Flavour{securityfs.Counted, securityfs.Staging} {
+		w := newWorld(t, flavour)
+		k := w.kernel
+		k.measure(3)
+		w.round()
+		k.measure(3)
+		done := false
+		w.change = func(c *agent.Config) {
+			c.Step = func(step string) {
+				if step != "receipted" || done {
+					return
+				}
+				done = true
+				k.measure(2)
+				if flavour == securityfs.Staging {
+					k.staged, k.list = k.list, nil
+				} else {
+					k.list = k.list[1:]
+				}
+			}
+		}
+		err := w.try()
+		if !done || err == nil || !strings.Contains(err.Error(), "nothing was deleted") {
+			t.Errorf("%s: %v", flavour, err)
+		}
+		w.change = nil
+		w.round()
+		w.round()
+		w.exported()
+		if n := w.whole(); n != 9 {
+			t.Errorf("%s: %d records sealed, want 9", flavour, n)
 		}
 	}
 }

@@ -195,6 +195,7 @@ func (w *world) config() agent.Config {
 		Banks:  []ima.Bank{ima.SHA256}, SpoolLimit: 1 << 20, Wait: 10 * time.Second,
 		Logger: slog.New(slog.NewTextHandler(testLog{w.t}, nil)),
 	}
+	c.Shrinks = w.kernel.flavour != securityfs.ReadOnly
 	c.Delete = map[securityfs.Flavour]agent.Deletion{
 		securityfs.Staging: agent.DeleteStaged, securityfs.Counted: agent.DeleteCount, securityfs.ReadOnly: agent.DeleteNever}[w.kernel.flavour]
 	if w.change != nil {

@@ -86,8 +86,10 @@ type Config struct {
 	Kernel Kernel
 	Errors KernelErrors
 	Delete Deletion
-	Ledger Ledger
-	BootID func() (string, error) // of the running kernel: another one after each boot and kexec
+	// Shrinks says that the kernel lets records be deleted, by others too.
+	Shrinks bool
+	Ledger  Ledger
+	BootID  func() (string, error) // of the running kernel: another one after each boot and kexec
 	// Banks are those of the exported lists, besides SHA-1.
 	Banks []ima.Bank
 	// Lists is how many untrimmed lists are kept, the newest among them; 0 keeps
@@ -154,7 +156,7 @@ func (a *Agent) load() (err error) {
 			return err
 		}
 	}
-	if err := a.checkPending(); err != nil {
+	if err := a.checkSegments(); err != nil {
 		return err
 	}
 	receipt, err := a.loadReceipt()
@@ -180,11 +182,15 @@ func (a *Agent) load() (err error) {
 	return errors.Join(a.spool.keep(checkpointFile, raw), os.Remove(a.spool.path(checkpointFile)))
 }
 
-// checkPending checks that the records of segments without a receipt are what was
-// sealed. The kernel has them still, so damaged ones are read again.
-func (a *Agent) checkPending() error {
-	for _, n := range a.chain.pending {
-		_, entry, err := a.chain.entry(n)
+// checkSegments checks that the records of the newest list's segments are what was
+// sealed. What the kernel has still is read again where it is damaged.
+func (a *Agent) checkSegments() error {
+	if !a.begun() {
+		return nil
+	}
+	for n := a.chain.sequence + 1; n > 0; {
+		n--
+		raw, entry, err := a.chain.entry(n)
 		if err != nil {
 			return err
 		}
@@ -192,20 +198,31 @@ func (a *Agent) checkPending() error {
 		if !ok {
 			continue
 		}
-		at, err := a.chain.place(n)
+		at, written, err := a.chain.placeOf(n)
+		if err == nil && written != ledger.LeafHash(raw) {
+			err = fmt.Errorf("%s: %w", a.spool.path(entryName(n, placeSuffix)), errDamaged)
+		}
 		if err != nil {
 			return err
 		}
-		if a.list == nil || at.List != a.list.number {
-			continue
+		if at.List != a.list.number {
+			return nil
 		}
 		h := sha256.New()
 		size, err := io.Copy(h, a.list.section(at.Offset, at.Offset+int64(s.Payload.Size)))
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
+		case size == int64(s.Payload.Size) && ledger.Hash(h.Sum(nil)) == s.Payload.Digest:
+		case at.Offset >= a.spool.state.Kernel:
+			if err := a.list.takeBack(); err != nil {
+				return err
+			}
+		case a.damaged == nil:
+			a.damaged = fmt.Errorf("%s: %w: from byte %d on it is not what #%d sealed", a.list.path(ima.SHA1), errListDamaged, at.Offset, n)
 		}
-		if size != int64(s.Payload.Size) || ledger.Hash(h.Sum(nil)) != s.Payload.Digest {
-			return a.list.takeBack()
+		if n == 0 {
+			break
 		}
 	}
 	return nil

@@ -50,13 +50,31 @@ func (a *Agent) readKernel() error {
 	if count == knownRecords {
 		return nil
 	}
-	err = a.Kernel.Read(known, a.list.append)
+	if a.Shrinks {
+		err = a.Kernel.Read(0, func(r io.Reader) error { return a.appendBehind(r, at.Kernel+at.Staged, known) })
+	} else {
+		err = a.Kernel.Read(known, a.list.append)
+	}
 	var syntax *ima.SyntaxError
 	if errors.As(err, &syntax) {
 		// Read from the middle of a record, if somebody deleted those before.
 		return fmt.Errorf("%w: %w", errMoved, err)
 	}
 	return err
+}
+
+// appendBehind appends what comes after the part of a kernel's list that is known,
+// if that is there: another program may have deleted from it.
+func (a *Agent) appendBehind(r io.Reader, from, known int64) error {
+	b := bufio.NewReader(r)
+	n, _, err := a.list.match(b, from, known)
+	if err == nil && n < known {
+		err = fmt.Errorf("%w: records that were known are not where they were", errMoved)
+	}
+	if err != nil {
+		return err
+	}
+	return a.list.append(b)
 }
 
 // readStaged takes in what is staged. The state knows of it, unless the power was
@@ -122,20 +140,17 @@ func (a *Agent) settle() error {
 	if at.Deleting == 0 {
 		return nil
 	}
-	done := false
+	there := false
 	err := a.Kernel.Read(0, func(r io.Reader) error {
-		n, ended, err := a.list.match(r, at.Kernel, at.Deleting-at.Kernel)
-		done = n < at.Deleting-at.Kernel
-		if done && !ended {
-			a.Logger.Info("agent: a deletion was done when the agent ended")
-		}
+		n, _, err := a.list.match(r, at.Kernel, at.Deleting-at.Kernel)
+		there = n == at.Deleting-at.Kernel
 		return err
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if done {
-		at.Kernel, at.KernelRecord = at.Deleting, at.DeletingRecord
+	case !there: // it was done, or somebody else deleted records
+		return a.locate()
 	}
 	at.Deleting, at.DeletingRecord = 0, 0
 	return a.spool.save(at)

@@ -55,7 +55,7 @@ func openList(s *spool, n int) (l *list, damaged error, err error) {
 	}
 	at := s.state
 	if damaged = l.sound(0, at.Kernel); damaged != nil {
-		damaged = fmt.Errorf("%w; the ledger has what was sealed of it", damaged)
+		damaged = fmt.Errorf("%w: %w", errListDamaged, damaged)
 	}
 	if l.sound(at.Kernel, at.Bytes) != nil {
 		err = l.takeBack()
@@ -70,6 +70,9 @@ func openList(s *spool, n int) (l *list, damaged error, err error) {
 	}
 	return l, damaged, nil
 }
+
+// errListDamaged is a damaged record that the kernel does not list any more.
+var errListDamaged = errors.New("the exported list is damaged, and the ledger alone has what was sealed of it")
 
 // takeBack forgets what the kernel has, so that it is read again.
 func (l *list) takeBack() error {

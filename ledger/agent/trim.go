@@ -72,10 +72,12 @@ func (a *Agent) trim() error {
 	default:
 		return nil
 	}
-	if errors.Is(err, a.Errors.Suspended) {
+	switch {
+	case errors.Is(err, a.Errors.Suspended):
 		return nil // the next kernel has them
-	}
-	if err != nil {
+	case errors.Is(err, errMoved):
+		return errors.Join(err, a.locate()) // for the next round
+	case err != nil:
 		return err
 	}
 	a.Step("deleted")
