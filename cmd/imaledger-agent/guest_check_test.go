@@ -42,7 +42,11 @@ func (h *host) check(want expected) {
 			at = 0
 		case ledger.JoinGap:
 			gaps = append(gaps, s.Join.Reason)
-			if boot < 0 || s.Join.Reason == "resumed" {
+			if s.Join.Reason == "tpm-clear" && s.First == 0 { // cleared, and booted
+				for boot++; boot < len(h.boots) && !prefix(h.boots[boot], listed); boot++ {
+				}
+				at = 0
+			} else if boot < 0 || s.Join.Reason == "resumed" {
 				boot++
 			}
 		}

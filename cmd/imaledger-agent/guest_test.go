@@ -245,6 +245,7 @@ func TestGuestREADME(t *testing.T) {
 	h := s.newHost(t, kernels[0], "newcomer.example")
 	h.boot()
 	h.measure(10)
+	h.look()
 	ran, status := 0, ""
 	for line := range strings.Lines(script) {
 		words := strings.Fields(line)

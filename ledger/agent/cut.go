@@ -48,7 +48,7 @@ func (a *Agent) cut(ctx context.Context) error {
 		return err
 	}
 	if a.list == nil || boot != a.spool.state.Boot {
-		return a.newKernel(boot)
+		return a.newKernel(ctx, boot)
 	}
 	if a.spool.state.Gap != "" && !a.begun() {
 		return a.gap(a.spool.state.Gap)

@@ -8,12 +8,13 @@ import (
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/tpm/ima"
+	"github.com/imaledger/imaledger/tpm/quote"
 )
 
 // newKernel takes in the list of a kernel that the agent has not seen before. The
 // TPM's counters tell a boot, where the registers began anew, from a kexec, where
 // they go on.
-func (a *Agent) newKernel(boot string) error {
+func (a *Agent) newKernel(ctx context.Context, boot string) error {
 	if err := a.stage(); err != nil {
 		return err
 	}
@@ -22,6 +23,9 @@ func (a *Agent) newKernel(boot string) error {
 		return err
 	}
 	was := a.spool.state
+	if a.resetsLost(q) {
+		return a.clearedBoot(ctx, boot)
+	}
 	if a.list == nil && a.sameEpoch(q) {
 		return a.rejoin(boot, q)
 	}
@@ -284,6 +288,41 @@ func (a *Agent) cleared(ctx context.Context) error {
 			in.Base[slot(p)] = p.Value
 		}
 	}
+	s, err := Assemble(in)
+	if err != nil {
+		return err
+	}
+	return a.add(s, q)
+}
+
+// resetsLost reports whether the TPM counts fewer resets than at the newest segment,
+// which only TPM2_Clear brings about.
+func (a *Agent) resetsLost(q *quoted) bool {
+	if a.chain.last == nil {
+		return false
+	}
+	last, err := quote.Parse(a.chain.last.Attest)
+	return err == nil && q.quote.ResetCount < last.ResetCount
+}
+
+// clearedBoot goes on after TPM2_Clear and a boot, as firmware setups do it: the
+// registers began anew as well, so the segment has the boot's records.
+func (a *Agent) clearedBoot(ctx context.Context, boot string) error {
+	if err := a.enrol(ctx); err != nil {
+		return fmt.Errorf("the TPM was cleared, so the host must be enrolled again: %w", err)
+	}
+	q, err := a.quote()
+	if err != nil {
+		return err
+	}
+	if err := a.beginList(state{Boot: boot, ResetCount: q.quote.ResetCount, RestartCount: q.quote.RestartCount}); err != nil {
+		return err
+	}
+	if err := a.readKernel(); err != nil {
+		return err
+	}
+	in := a.input(q)
+	in.Gap, in.Boot, in.Base, in.First = "tpm-clear", false, nil, 0
 	s, err := Assemble(in)
 	if err != nil {
 		return err
