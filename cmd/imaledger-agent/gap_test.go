@@ -55,10 +55,23 @@ func TestGaps(t *testing.T) {
 						}
 					}
 				}
+				// And one more after the registers were read, before the records are counted
+				// again.
+				counts := 0
+				k.onCount = func() {
+					if counts++; w.gapping() && counts == 4 {
+						k.measure(1)
+					} else if !w.gapping() {
+						counts = 0
+					}
+				}
 				if err := w.try(); err != nil { // says that there is a gap
 					t.Fatal(err)
 				}
-				w.change = nil
+				w.change, k.onCount = nil, nil
+				if !came || counts < 4 {
+					t.Fatalf("records came at %v and %d", came, counts)
+				}
 				k.measure(2)
 				w.round()
 				last, before := w.newestSegments()

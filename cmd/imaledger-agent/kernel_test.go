@@ -33,6 +33,7 @@ type fakeKernel struct {
 	busy      error // what opening gives
 	reads     int
 	onRead    func() // once, before the next read of the list
+	onCount   func() // before each look at the number of records
 	listed    int
 }
 
@@ -150,7 +151,12 @@ func (k *fakeKernel) extend(pcr int, one, two []byte) {
 }
 
 // Count implements agent.Kernel.
-func (k *fakeKernel) Count() (uint64, error) { return uint64(len(k.list)), nil }
+func (k *fakeKernel) Count() (uint64, error) {
+	if k.onCount != nil {
+		k.onCount()
+	}
+	return uint64(len(k.list)), nil
+}
 
 // Read implements agent.Kernel. It gives what is there when it is read, as
 // securityfs does, in small pieces.
