@@ -41,11 +41,13 @@ It must come from somewhere else than the evidence.`,
 				return err
 			}
 			if asJSON {
+				// A list is a list also where it is empty: null breaks the reader who loops over it.
+				report.Findings, report.Segments = notNull(report.Findings), notNull(report.Segments)
 				err = printJSON(cmd.OutOrStdout(), struct {
 					Verdict    string   `json:"verdict"`
 					Statements []string `json:"statements"`
 					*audit.Report
-				}{verdict(report), report.Statements(), report})
+				}{verdict(report), notNull(report.Statements()), report})
 			} else {
 				err = printReport(cmd.OutOrStdout(), trust, report)
 			}
@@ -108,6 +110,14 @@ func verifyFile(trust *ledger.Trust, name string) (*audit.Report, error) {
 		return nil, cli.Undecidedf("%s: %w", name, err)
 	}
 	return report, nil
+}
+
+// notNull gives an empty list for nil.
+func notNull[T any](l []T) []T {
+	if l == nil {
+		return []T{}
+	}
+	return l
 }
 
 func verdict(r *audit.Report) string {
