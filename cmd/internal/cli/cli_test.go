@@ -11,8 +11,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -35,6 +37,10 @@ func TestRunPrintsTheErrorAndItsHint(t *testing.T) {
 		{"hint below a wrap", fmt.Errorf("verify: %w", WithHint(Undecidedf("stale"), "fetch again")), ExitUndecided, "tool: verify: stale\nhint: fetch again\n"},
 		{"an error of cobra", errors.New(`unknown command "vrify" for "imaledger"`), ExitUsage, "tool: unknown command \"vrify\" for \"imaledger\"\n"},
 		{"a missing file", &fs.PathError{Op: "open", Path: "x", Err: fs.ErrNotExist}, ExitUsage, "tool: open x: file does not exist\n"},
+		{"a missing file, as the kernel says it", openError("/none/x"), ExitUsage, "tool: open /none/x: no such file or directory\n"},
+		{"a folder in a file", fmt.Errorf("key: %w", openError("/dev/null/x")), ExitUsage, "tool: key: open /dev/null/x: not a directory\n"},
+		{"a full disk", fmt.Errorf("write: %w", syscall.ENOSPC), ExitUndecided, "tool: write: no space left on device\n"},
+		{"a socket that is not there", dialError("/none/socket"), ExitUndecided, "tool: dial unix /none/socket: connect: no such file or directory\n"},
 		{"the network", fmt.Errorf("submit: %w", dial), ExitUndecided, "tool: submit: dial: refused\n"},
 		{"a deadline", context.DeadlineExceeded, ExitUndecided, "tool: context deadline exceeded\n"},
 	} {
@@ -47,6 +53,16 @@ func TestRunPrintsTheErrorAndItsHint(t *testing.T) {
 			}
 		})
 	}
+}
+
+func openError(name string) error {
+	_, err := os.Open(name)
+	return err
+}
+
+func dialError(name string) error {
+	_, err := net.Dial("unix", name)
+	return err
 }
 
 func TestWithHintKeepsNil(t *testing.T) {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"net"
+	"syscall"
 )
 
 // The exit codes of every command that checks something.
@@ -74,8 +76,24 @@ func Code(err error) int {
 		return ExitOK
 	case errors.As(err, &e):
 		return e.Code
-	case errors.Is(err, context.Canceled), errors.As(err, &netErr):
+	case errors.Is(err, context.Canceled):
+		return ExitUndecided
+	case errors.As(err, &netErr):
+		// Every errno is a net.Error by its methods. One that is not wrapped in an
+		// error of the network and says that a name is wrong is of a file.
+		if errno, ok := netErr.(syscall.Errno); ok && ofName(errno) {
+			return ExitUsage
+		}
 		return ExitUndecided
 	}
 	return ExitUsage
+}
+
+// ofName reports whether an errno blames the file's name that was given.
+func ofName(errno syscall.Errno) bool {
+	switch errno {
+	case syscall.ENOTDIR, syscall.EISDIR, syscall.ENAMETOOLONG, syscall.ELOOP:
+		return true
+	}
+	return errors.Is(errno, fs.ErrNotExist) || errors.Is(errno, fs.ErrExist) || errors.Is(errno, fs.ErrPermission)
 }
