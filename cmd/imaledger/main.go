@@ -5,7 +5,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -32,11 +34,60 @@ because evidence is missing, erased, stale or unreachable.`,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SuggestionsMinimumDistance = 2 // letters that a mistyped command may differ in from a suggested one
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddCommand(newDemoCommand(), newInspectCommand(), newKeygenCommand(), newReplayCommand(), newVerifyCommand(), newSubmitCommand())
+	root.SetHelpCommand(newHelpCommand())
+	// Cobra adds this one itself, and answers an unknown shell with help and exit code 0.
+	root.InitDefaultCompletionCmd(args...)
+	if completion, _, err := root.Find([]string{"completion"}); err == nil && completion != root {
+		completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	return root.ExecuteContext(ctx)
+	return execute(ctx, root, args)
+}
+
+// execute runs the command. An error of the call itself, which cobra found and
+// our code did not, gets the hint that cobra would print before it.
+func execute(ctx context.Context, root *cobra.Command, args []string) error {
+	started := false
+	for _, cmd := range root.Commands() {
+		if inner := cmd.RunE; inner != nil {
+			cmd.RunE = func(cmd *cobra.Command, args []string) error {
+				started = true
+				return inner(cmd, args)
+			}
+		}
+	}
+	cmd, err := root.ExecuteContextC(ctx)
+	var ours *cli.Error
+	switch {
+	case err == nil || started || errors.As(err, &ours):
+		return err
+	case cmd == root && len(args) > 0 && len(root.SuggestionsFor(args[0])) > 0:
+		return cli.WithHint(cli.Usagef("%w", err), "is it %q? imaledger --help lists the commands", root.SuggestionsFor(args[0])[0])
+	case cmd == root:
+		return cli.WithHint(cli.Usagef("%w", err), "imaledger --help lists the commands")
+	}
+	return cli.WithHint(cli.Usagef("%w", err), "usage: %s; with --help, all of it", cmd.UseLine())
+}
+
+// newHelpCommand is cobra's help, but for an unknown command, which is an error.
+func newHelpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [command]",
+		Short: "Help about a command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			of, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return cli.WithHint(cli.Usagef("no help on %q", strings.Join(args, " ")), "imaledger --help lists the commands")
+			}
+			of.InitDefaultHelpFlag() // as --help does, which lists it
+			of.InitDefaultVersionFlag()
+			return of.Help()
+		},
+	}
 }
