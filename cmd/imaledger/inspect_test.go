@@ -183,7 +183,7 @@ func TestInspectUsage(t *testing.T) {
 		{"--banks md5 " + list, cli.ExitUsage, "unknown bank"},
 		{"--banks sm3_256 " + list, cli.ExitUsage, "cannot be computed"},
 		{list + ".absent", cli.ExitUndecided, "no such file"},
-		{recordings, cli.ExitUndecided, "directory"},
+		{recordings, cli.ExitUsage, "directory"},
 		{unnamed, cli.ExitOK, ""}, // its digests tell
 		{"--bank sha256 " + unnamed, cli.ExitOK, ""},
 		{"--bank sha256 " + list, cli.ExitContradicted, "other digests than sha256"},

@@ -2,13 +2,12 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -61,7 +60,10 @@ gives the quoted values. Several files are one list, joined in their order.
                record; zero where it is silent
 
 With --json: prefix (records under the quote), records (in the list), end (values
-after the prefix), counters, findings.`,
+after the prefix), counters, findings.
+
+A list that is not there leaves the question undecided (exit code 3); any other
+file that is not there, or not of its form, is wrong usage (2).`,
 		Example: `  imaledger replay --attest quote.tpms_attest --signature quote.tpmt_signature \
       --ak ak.tpmt_public --pcrs pcrs.json --nonce 01 binary_runtime_measurements`,
 		Args: cobra.MinimumNArgs(1),
@@ -107,7 +109,7 @@ after the prefix), counters, findings.`,
 func (f *replayFlags) run(list *joinedList) (*replayReport, error) {
 	nonce, err := hex.DecodeString(f.nonce)
 	if err != nil {
-		return nil, cli.Usagef("--nonce: %w", err)
+		return nil, cli.WithHint(cli.Usagef("--nonce %q: want hex, two digits a byte", f.nonce), "it is what the quote was asked for with; --nonce \"\" if that was nothing")
 	}
 	known, err := readPCRs(f.pcrs)
 	if err != nil {
@@ -141,10 +143,12 @@ func (r *replayReport) find(code ledger.Code, subject, format string, args ...an
 // quote verifies the quote; it is nil if it cannot be believed.
 func (f *replayFlags) quote(r *replayReport, nonce []byte) (*quote.Quote, *quote.AK, error) {
 	var content [3][]byte
-	for i, name := range []string{f.attest, f.signature, f.ak} {
+	for i, file := range []struct{ flag, name, what string }{
+		{"--attest", f.attest, "TPMS_ATTEST"}, {"--signature", f.signature, "TPMT_SIGNATURE"}, {"--ak", f.ak, "TPMT_PUBLIC"},
+	} {
 		var err error
-		if content[i], err = readLimited(name, quote.MaxAttest); err != nil {
-			return nil, nil, err
+		if content[i], err = readLimited(file.name, quote.MaxAttest); err != nil {
+			return nil, nil, cli.WithHint(fmt.Errorf("%s: %w", file.flag, err), "%s takes a file with the raw %s, as the TPM returned it", file.flag, file.what)
 		}
 	}
 	ak, err := quote.ParseAK(content[2])
@@ -158,21 +162,30 @@ func (f *replayFlags) quote(r *replayReport, nonce []byte) (*quote.Quote, *quote
 	}
 	q, err := ak.Verify(content[0], content[1])
 	switch {
-	case errors.Is(err, quote.ErrSignature), errors.Is(err, quote.ErrScheme):
+	case errors.Is(err, quote.ErrSignature):
+		r.find(ledger.QuoteSignature, f.signature, "%v: it is not %s that signed %s, or one of the three was altered", err, f.ak, f.attest)
+		return nil, nil, nil
+	case errors.Is(err, quote.ErrScheme):
 		r.find(ledger.QuoteSignature, f.signature, "%v", err)
 		return nil, nil, nil
 	case err != nil:
-		r.find(ledger.QuoteMalformed, f.attest, "%v", err)
+		file := f.attest
+		if _, bad := quote.Parse(content[0]); bad == nil {
+			file = f.signature
+		}
+		r.find(ledger.QuoteMalformed, file, "%v", err)
 		return nil, nil, nil
 	}
 	if !bytes.Equal(q.ExtraData, nonce) {
-		r.find(ledger.QuoteNonce, f.attest, "the quote's nonce is %x, want %x: it was made for something else", q.ExtraData, nonce)
+		r.find(ledger.QuoteNonce, f.attest, "the quote's nonce is %s, want %s: it was made for something else", hexOrNone(q.ExtraData), hexOrNone(nonce))
 	}
 	if err := q.CheckSigner(ak); err != nil {
 		r.find(ledger.QuoteSigner, f.attest, "%v", err)
 	}
 	return q, ak, nil
 }
+
+func hexOrNone(b []byte) string { return cmp.Or(hex.EncodeToString(b), "none") }
 
 func (r *replayReport) replay(list *joinedList, q *quote.Quote, ak *quote.AK, known, base ima.Values) error {
 	quoted := ima.Quoted{Hash: ima.Bank(ak.HashAlg), Digest: q.PCRDigest, Known: known}
@@ -303,72 +316,4 @@ func (r *replayReport) print(w io.Writer) error {
 		p.f("    %-10s %s\n", slot, r.End[slot.String()])
 	}
 	return p.err
-}
-
-// maxJSON bounds the JSON files, in bytes: all banks and registers have 20 KiB.
-const maxJSON = 1 << 20
-
-// readPCRs reads the hint; an empty name is none.
-func readPCRs(name string) (ima.Values, error) {
-	var file struct {
-		PCRs map[string]map[string]string `json:"pcrs"`
-	}
-	if err := readJSON(name, &file); err != nil {
-		return nil, err
-	}
-	values := make(ima.Values)
-	for bank, pcrs := range file.PCRs {
-		for index, value := range pcrs {
-			if _, err := strconv.ParseUint(index, 10, 8); err != nil {
-				return nil, cli.Usagef("%s: pcrs.%s: %q is no register", name, bank, index)
-			}
-			if err := setValue(values, bank+":"+index, value); err != nil {
-				return nil, cli.Usagef("%s: %w", name, err)
-			}
-		}
-	}
-	return values, nil
-}
-
-// readBase reads the base; an empty name is zero throughout.
-func readBase(name string) (ima.Values, error) {
-	var file map[string]string
-	if err := readJSON(name, &file); err != nil {
-		return nil, err
-	}
-	values := make(ima.Values)
-	for slot, value := range file {
-		if err := setValue(values, slot, value); err != nil {
-			return nil, cli.Usagef("%s: %w", name, err)
-		}
-	}
-	return values, nil
-}
-
-// readJSON reads a small file; an empty name leaves v as it is.
-func readJSON(name string, v any) error {
-	if name == "" {
-		return nil
-	}
-	b, err := readLimited(name, maxJSON)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(b, v); err != nil {
-		return cli.Usagef("%s: %w", name, err)
-	}
-	return nil
-}
-
-func setValue(values ima.Values, slot, value string) error {
-	s, err := ima.ParseSlot(slot)
-	if err != nil {
-		return err
-	}
-	v, err := hex.DecodeString(value)
-	if err != nil || len(v) != s.Bank.Size() {
-		return fmt.Errorf("%s: want %d hex digits", slot, 2*s.Bank.Size())
-	}
-	values[s] = v
-	return nil
 }
