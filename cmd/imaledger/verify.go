@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -74,7 +75,7 @@ func readLimited(name string, max int64) ([]byte, error) {
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, max+1))
 	if err != nil {
-		return nil, cli.Undecidedf("%w", err)
+		return nil, cli.Usagef("%w", err)
 	}
 	if int64(len(b)) > max {
 		return nil, cli.Usagef("%s: more than %d bytes", name, max)
@@ -86,15 +87,18 @@ func readLimited(name string, max int64) ([]byte, error) {
 func verifyFile(trust *ledger.Trust, name string) (*audit.Report, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, cli.Undecidedf("%w", err)
+		return nil, cli.Undecidedf("evidence: %w", err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, cli.Undecidedf("%w", err)
+		return nil, cli.Undecidedf("evidence: %w", err)
 	}
 	if info.IsDir() {
 		return nil, cli.WithHint(cli.Usagef("%s is a folder, want a bundle of evidence", name), "a bundle is a tar file; a kernel's list is looked at with inspect")
+	}
+	if !info.Mode().IsRegular() { // its size is 0, and it would be taken for a bundle cut short
+		return nil, cli.WithHint(cli.Usagef("%s is no regular file, want a bundle of evidence", name), "write what comes through a pipe to a file first: verify reads it back and forth")
 	}
 	b, err := ledger.OpenBundle(f, info.Size())
 	var bad *ledger.BundleError

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/ledger"
@@ -45,7 +46,7 @@ func Read(dir string) (*ledger.Trust, error) {
 }
 
 func missing(err error) error {
-	if !errors.Is(err, fs.ErrNotExist) {
+	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 		return cli.Usagef("trust folder: %w", err)
 	}
 	return cli.WithHint(cli.Usagef("trust folder: %w", err), "a trust folder has the files %s and %s; the one who runs the log publishes them, and you check them before you use them", ledger.TrustPolicyFile, ledger.TrustRulesFile)
