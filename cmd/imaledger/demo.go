@@ -104,12 +104,19 @@ Try next:
 // alone.
 func demoDir(dir string) (string, error) {
 	if dir == "" {
-		return os.MkdirTemp("", "imaledger-demo-")
+		dir, err := os.MkdirTemp("", "imaledger-demo-")
+		if err != nil {
+			return "", cli.WithHint(cli.Usagef("%w", err), "name a folder to work in with --dir, or set TMPDIR")
+		}
+		return dir, nil
 	}
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 		return "", cli.WithHint(cli.Usagef("%s is not empty", dir), "name a folder that does not exist yet, or leave --dir out")
 	}
-	return dir, os.MkdirAll(dir, 0o755)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", cli.WithHint(cli.Usagef("--dir %s: %w", dir, err), "name a folder that does not exist yet, where you may make one")
+	}
+	return dir, nil
 }
 
 // A demoStep is a segment: records measured, and records that the kernel lists
