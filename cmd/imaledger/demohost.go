@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"path/filepath"
 	"slices"
 	"time"
@@ -69,7 +70,10 @@ func newDemoHost(dir, name, list string, now func() time.Time) (*demoHost, error
 		if h.swtpm, err = tpm.StartSwtpm(filepath.Join(dir, "tpm-"+name)); err != nil {
 			return nil, err
 		}
-		if err := h.openDevice(); err != nil {
+		if err = waitForSwtpm(h.swtpm); err == nil {
+			err = h.openDevice()
+		}
+		if err != nil {
 			return nil, errors.Join(err, h.swtpm.Stop())
 		}
 	} else if h.tpm, err = tpm.NewSoftware(rand.Reader, now); err != nil {
@@ -81,6 +85,20 @@ func newDemoHost(dir, name, list string, now func() time.Time) (*demoHost, error
 	}
 	h.ak, err = quote.ParseAK(public)
 	return h, err
+}
+
+// waitForSwtpm waits until swtpm takes commands. It opens the control socket
+// before, and on a busy machine the other one refuses a little longer.
+func waitForSwtpm(s *tpm.Swtpm) error {
+	for until := time.Now().Add(demoWait); ; time.Sleep(10 * time.Millisecond) {
+		c, err := net.Dial("unix", s.Socket())
+		if err == nil {
+			return c.Close()
+		}
+		if time.Now().After(until) {
+			return fmt.Errorf("swtpm does not take commands: %w", err)
+		}
+	}
 }
 
 func (h *demoHost) openDevice() error {

@@ -168,9 +168,9 @@ func (r *inspectReport) print(w io.Writer, color bool) error {
 		bold, red, plain = "\x1b[1m", "\x1b[31m", "\x1b[0m"
 	}
 	for _, i := range r.Items {
-		p.f("%6d  %2d  %-9s  %s  %s %s\n", i.Index, i.PCR, i.Template, cmp.Or(i.Digest, "-"), i.Path, mark(i.Kind))
+		p.f("%6d  %2d  %-9s  %s  %s%s\n", i.Index, i.PCR, i.Template, cmp.Or(i.Digest, "-"), i.Path, mark(i.Kind))
 	}
-	p.f("%s%d records%s, %d bytes, %s digests, %s\n", bold, r.Records, plain, r.Bytes, r.Bank, map[string]string{"le": "little-endian", "be": "big-endian"}[r.Order])
+	p.f("%s%d records%s, %d bytes, %s digests%s\n", bold, r.Records, plain, r.Bytes, r.Bank, map[string]string{"le": ", little-endian", "be": ", big-endian"}[r.Order])
 	p.f("  templates   %s\n", counts(r.Templates))
 	p.f("  registers   %s\n", counts(r.PCRs))
 	p.f("  violations  %d%s\n", r.Violations, remark(r.Violations, "what these records say is bound by no register"))
@@ -203,7 +203,7 @@ func mark(kind string) string {
 	if kind == "" {
 		return ""
 	}
-	return "[" + kind + ": not proven]"
+	return " [" + kind + ": not proven]"
 }
 
 func remark(n uint64, text string) string {

@@ -98,7 +98,7 @@ func generateKey(kind, name, alg string) (skey, vkey string, err error) {
 		skey, vkey, err = fnote.GenerateMLDSAKey(name)
 	case alg == algMLDSA44:
 		// c2sp.org/signed-note assigns no type to ML-DSA signatures over other notes.
-		return "", "", cli.WithHint(cli.Usagef("--alg %s: such a key signs checkpoints only, and a %s signs statements", alg, kind), "leave --alg out for Ed25519")
+		return "", "", cli.WithHint(cli.Usagef("--alg %s: such a key signs checkpoints only, and registrars and operators sign statements", alg), "leave --alg out for Ed25519")
 	case alg != algEd25519:
 		return "", "", cli.Usagef("--alg %q: want %s or %s", alg, algEd25519, algMLDSA44)
 	case kind == kindWitness:
@@ -122,6 +122,9 @@ func writeKey(name, skey string) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return cli.WithHint(cli.Usagef("%s exists, and a key is never overwritten", name), "name another file with --out, or move that one away")
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return cli.WithHint(cli.Usagef("write the private key: %w", err), "make the folder %s first", filepath.Dir(name))
 	}
 	if err != nil {
 		return cli.Usagef("write the private key: %w", err)
