@@ -54,12 +54,24 @@ func StartSwtpm(dir string) (*Swtpm, error) {
 	if err := s.cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start swtpm: %w", err), os.RemoveAll(sockets))
 	}
+	// It opens the one for control first.
+	for _, socket := range []string{s.control(), s.Socket()} {
+		if err := awaitSocket(socket); err != nil {
+			return nil, errors.Join(fmt.Errorf("swtpm did not open its sockets: %w: %s", err, s.log.String()), s.Stop())
+		}
+	}
+	return s, nil
+}
+
+// awaitSocket waits until the Unix socket takes connections.
+func awaitSocket(path string) error {
 	for until := time.Now().Add(startPatience); ; time.Sleep(10 * time.Millisecond) {
-		if c, err := net.Dial("unix", s.control()); err == nil {
-			return s, c.Close()
+		c, err := net.Dial("unix", path)
+		if err == nil {
+			return c.Close()
 		}
 		if time.Now().After(until) {
-			return nil, errors.Join(fmt.Errorf("swtpm did not open its sockets: %s", s.log.String()), s.Stop())
+			return err
 		}
 	}
 }
