@@ -40,6 +40,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", inParallel); err != nil {
 		panic(err) // testing has such a flag
 	}
+	server.RouteLogs(nil)
 	code := m.Run()
 	atExit()
 	os.Exit(code)
@@ -131,7 +132,6 @@ func (w *world) newLedger() (*server.Server, *ledger.Trust) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server.RouteLogs(slog.New(slog.DiscardHandler))
 	s, err := server.New(t.Context(), server.Config{
 		Dir: dir, Signer: w.signer, Trust: trust, Registrars: []note.Signer{w.registrar}, AllowSoftware: strings.Contains(rules, "software"), PublicPayloads: true,
 		CheckpointInterval: 100 * time.Millisecond, BatchMaxAge: 5 * time.Millisecond,
