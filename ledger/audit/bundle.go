@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 
 	"github.com/imaledger/imaledger/ledger"
@@ -119,9 +120,18 @@ func (c *bundleCheck) items() ([]item, error) {
 	slices.SortStableFunc(items, func(a, b item) int {
 		x, xs := a.place()
 		y, ys := b.place()
-		return cmp.Or(cmp.Compare(x, y), cmp.Compare(xs, ys))
+		return cmp.Or(cmp.Compare(x, y), cmp.Compare(xs, ys), cmp.Compare(a.index(), b.index()))
 	})
 	return items, nil
+}
+
+// index returns the entry's index in the log, and after all others where no proof
+// tells it.
+func (it item) index() uint64 {
+	if it.receipt == nil {
+		return math.MaxUint64
+	}
+	return it.receipt.Index
 }
 
 // place orders entries: statements by index, since one refers to another before
@@ -205,8 +215,11 @@ func (c *bundleCheck) judge(it item) error {
 		if err := c.place(it, seg, j.Segment); err != nil {
 			return err
 		}
+		if !j.fork {
+			c.last = j.Segment
+		}
 	}
-	if _, host := it.entry.(ledger.HostEntry); host && it.receipt != nil {
+	if _, host := it.entry.(ledger.HostEntry); host && it.receipt != nil && !j.fork {
 		c.order(it)
 	}
 	return nil
@@ -251,7 +264,6 @@ func (c *bundleCheck) place(it item, seg *ledger.Segment, s *Segment) error {
 	if c.last != nil && c.last.Host == s.Host && seg.Join.Kind != ledger.JoinBoot {
 		s.RecordsNotBefore = c.last.NotBefore
 	}
-	c.last = s
 	return nil
 }
 

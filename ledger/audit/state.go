@@ -88,6 +88,7 @@ type Judgement struct {
 	next    *Host // the host's state after the entry, nil for statements
 	by      []string
 	ekKey   *[32]byte // of an enrolment whose evidence was at hand
+	fork    bool      // whether the chain has an entry in this place already
 	subject string
 }
 
@@ -121,8 +122,12 @@ func (s *State) Judge(leaf ledger.Hash, entry ledger.Entry, addenda Addenda) *Ju
 }
 
 // Commit makes a judged entry part of the state, whatever was found: one who
-// audits goes on after a finding, one who admits does not come here.
+// audits goes on after a finding, one who admits does not come here. A fork stays
+// outside: the chain is what came first.
 func (s *State) Commit(j *Judgement) {
+	if j.fork {
+		return
+	}
 	switch e := j.entry.(type) {
 	case *ledger.Enrolment:
 		s.hosts[e.Host] = j.next
@@ -171,6 +176,7 @@ func (s *State) judgeLink(j *Judgement, e ledger.HostEntry) *Host {
 	case sequence == h.Sequence+1:
 		j.find(ledger.ChainBroken, "names %x as the entry before it, which is %x", previous[:6], h.Leaf[:6])
 	case sequence <= h.Sequence:
+		j.fork = true
 		j.find(ledger.ChainFork, "the host's chain has #%d already, and goes to #%d", sequence, h.Sequence)
 	case h.Last == nil:
 		next.skipped = true
