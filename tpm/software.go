@@ -22,6 +22,8 @@ import (
 type Software struct {
 	// Firmware is what PCR 0 to 9 are set to at each Reset.
 	Firmware ima.Values
+	// Hierarchy is the AK's, which quotes name; endorsement unless it is set.
+	Hierarchy quote.Hierarchy
 
 	key              *ecdsa.PrivateKey
 	rand             io.Reader
@@ -54,7 +56,7 @@ func NewSoftware(rand io.Reader, now func() time.Time) (*Software, error) {
 	if err != nil {
 		return nil, fmt.Errorf("software AK: %w", err)
 	}
-	s := &Software{key: key, rand: rand, now: now, started: now(), ak: ak}
+	s := &Software{Hierarchy: quote.Endorsement, key: key, rand: rand, now: now, started: now(), ak: ak}
 	s.Reset()
 	return s, nil
 }
@@ -144,7 +146,7 @@ func (s *Software) Quote(nonce []byte, selection ima.Selection) (attest, signatu
 	}
 	attest = tpm2.Marshal(tpm2.TPMSAttest{
 		Magic: tpm2.TPMGeneratedValue, Type: tpm2.TPMSTAttestQuote,
-		QualifiedSigner: tpm2.TPM2BName{Buffer: s.ak.QualifiedName(quote.Endorsement)},
+		QualifiedSigner: tpm2.TPM2BName{Buffer: s.ak.QualifiedName(s.Hierarchy)},
 		ExtraData:       tpm2.TPM2BData{Buffer: nonce},
 		ClockInfo: tpm2.TPMSClockInfo{
 			Clock: uint64(s.now().Sub(s.started).Milliseconds()), ResetCount: s.resets, RestartCount: s.restarts, Safe: true,

@@ -106,15 +106,17 @@ func refuse(t *testing.T, r *audit.Report, want ledger.Code) {
 	}
 }
 
-// TestSegmentAltered alters a segment as one does who holds the host and lets
-// the log take it: each is found by whoever verifies.
-func TestSegmentAltered(t *testing.T) {
+// A segmentRow alters a segment as one does who holds the host and lets the log
+// take it.
+type segmentRow struct {
+	name  string
+	alter func(h *host, s *ledger.Segment)
+	want  ledger.Code
+}
+
+func segmentRows() []segmentRow {
 	flip := func(b []byte) { b[len(b)/2] ^= 1 }
-	for _, row := range []struct {
-		name  string
-		alter func(h *host, s *ledger.Segment)
-		want  ledger.Code
-	}{
+	return []segmentRow{
 		{"an older quote in a newer leaf", func(h *host, s *ledger.Segment) {
 			s.Attest, s.Signature = h.last.Attest, h.last.Signature
 		}, ledger.QuoteNonce},
@@ -144,7 +146,12 @@ func TestSegmentAltered(t *testing.T) {
 		{"previous is another entry", func(_ *host, s *ledger.Segment) { s.Previous[0] ^= 1 }, ledger.ChainBroken},
 		{"sequence skipped", func(_ *host, s *ledger.Segment) { s.Sequence++ }, ledger.ChainBroken},
 		{"sequence again", func(_ *host, s *ledger.Segment) { s.Sequence-- }, ledger.ChainFork},
-	} {
+	}
+}
+
+// TestSegmentAltered: each is found by whoever verifies.
+func TestSegmentAltered(t *testing.T) {
+	for _, row := range segmentRows() {
 		t.Run(row.name, func(t *testing.T) {
 			w, h := small(t)
 			h.measure(10)
@@ -191,7 +198,7 @@ func TestRecordsAltered(t *testing.T) {
 }
 
 // recordsIn takes a list apart.
-func recordsIn(t *testing.T, list []byte) [][]byte {
+func recordsIn(t testing.TB, list []byte) [][]byte {
 	t.Helper()
 	var records [][]byte
 	for r := ima.NewReader(bytes.NewReader(list), ima.Format{Bank: ima.SHA1}); ; {
@@ -224,14 +231,17 @@ func remake(t *testing.T, w *world, s *ledger.Segment, records [][]byte) {
 	s.Count, s.Payload = uint64(len(records)), ledger.Addendum{Size: source.Size, Digest: source.Digest}
 }
 
-// TestChains has what counters and registers rule out over several segments.
-func TestChains(t *testing.T) {
+// A playRow plays out what happens to a host, after the three segments of small.
+type playRow struct {
+	name string
+	play func(w *world, h *host)
+	want ledger.Code // none where nothing is found
+}
+
+// chainRows have what counters and registers rule out over several segments.
+func chainRows(t testing.TB) []playRow {
 	list := readFile(t, recordings+"stock-6.1/boot1/cut4/binary_runtime_measurements")
-	for _, row := range []struct {
-		name string
-		play func(w *world, h *host)
-		want ledger.Code
-	}{
+	return []playRow{
 		{"TPM reset, list goes on as if nothing was", func(w *world, h *host) {
 			h.tpm.Reset()
 			replayOnto(h)
@@ -292,7 +302,11 @@ func TestChains(t *testing.T) {
 			h.measure(5)
 			h.seal(0)
 		}, ""},
-	} {
+	}
+}
+
+func TestChains(t *testing.T) {
+	for _, row := range chainRows(t) {
 		t.Run(row.name, func(t *testing.T) {
 			w, h := small(t)
 			w.t, h.w.t = t, t
@@ -312,6 +326,13 @@ func TestChains(t *testing.T) {
 // TestCounterRollback: a virtual TPM set back to a snapshot.
 func TestCounterRollback(t *testing.T) {
 	w, h := small(t)
+	rollBack(h)
+	refuse(t, w.check(w.bundle(nil)), ledger.CounterRollback)
+}
+
+// rollBack seals a segment of the host's next boot, and one after its TPM was set
+// back to before that.
+func rollBack(h *host) {
 	before := *h.tpm
 	h.reboot(h.list)
 	h.measure(5)
@@ -324,7 +345,6 @@ func TestCounterRollback(t *testing.T) {
 	next := h.assembleAs(func(in *agentInput) { in.Gap, in.Base, in.List = "unknown", baseFrom(h), bytes.NewReader(nil) })
 	h.last = s
 	h.submit(next)
-	refuse(t, w.check(w.bundle(nil)), ledger.CounterRollback)
 }
 
 // TestLeftOut leaves entries out of a bundle.
@@ -488,32 +508,18 @@ func TestLogsThatLie(t *testing.T) {
 
 // replaceProof makes a bundle in which entry i has another proof.
 func (w *world) replaceProof(i int, proof []byte) []byte {
-	var sources []ledger.BundleSource
-	raw := w.bundle(nil)
-	b, err := ledger.OpenBundle(bytes.NewReader(raw), int64(len(raw)))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	for _, f := range b.Files {
-		content, _, err := b.Read(f.Folder, f.Hash)
-		if err != nil {
-			w.t.Fatal(err)
+	sources := filesOf(w.t, w)
+	for n, s := range sources {
+		if s.Folder == ledger.FolderProofs && s.Hash == w.leaves[i] {
+			sources[n] = ledger.SourceBytes(s.Folder, proof, s.Hash)
 		}
-		if f.Folder == ledger.FolderProofs && f.Hash == w.leaves[i] {
-			content = proof
-		}
-		sources = append(sources, ledger.SourceBytes(f.Folder, content, f.Hash))
 	}
 	return w.write(sources)
 }
 
-// TestEnrolments has what an enrolment is refused for.
-func TestEnrolments(t *testing.T) {
-	for _, row := range []struct {
-		name string
-		play func(w *world, h *host)
-		want ledger.Code
-	}{
+// enrolmentRows have what an enrolment is refused for.
+func enrolmentRows() []playRow {
+	return []playRow{
 		{"signed by nobody known", func(w *world, h *host) {
 			w.registrar, _ = noteSigner(w.t, "stranger.example")
 			w.newHost("other", "stock-6.1/boot1/cut1")
@@ -557,7 +563,11 @@ func TestEnrolments(t *testing.T) {
 			h.measure(5)
 			h.seal(0)
 		}, ""},
-	} {
+	}
+}
+
+func TestEnrolments(t *testing.T) {
+	for _, row := range enrolmentRows() {
 		t.Run(row.name, func(t *testing.T) {
 			w, h := small(t)
 			w.t = t

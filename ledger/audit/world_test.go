@@ -231,6 +231,8 @@ type host struct {
 	// alter changes a segment after it was made; the records stay.
 	alter func(*ledger.Segment)
 	input func(*agentInput) // has a hand in what the segment is made of
+	// anchor changes what the head says of its anchor, before the quote.
+	anchor func(*ledger.Anchor)
 }
 
 // newHost enrols a machine whose firmware is that of a recording.
@@ -360,6 +362,9 @@ func (h *host) assemble(excess int, selection ima.Selection) *ledger.Segment {
 	head := ledger.Head{
 		Log: origin, Host: h.name, AK: ledger.Name(h.ak.Name), Sequence: h.sequence, Previous: h.head,
 		Anchor: ledger.Anchor{Size: c.Size, Root: c.Root, Note: sha256.Sum256(anchor)},
+	}
+	if h.anchor != nil {
+		h.anchor(&head.Anchor)
 	}
 	nonce := head.Nonce()
 	attest, signature, err := h.tpm.Quote(nonce[:], selection)
