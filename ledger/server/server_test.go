@@ -27,7 +27,7 @@ import (
 func TestMain(m *testing.M) {
 	RouteLogs(nil)
 	if spec := os.Getenv(childEnv); spec != "" {
-		fmt.Fprintln(os.Stderr, child(spec))
+		fmt.Fprintln(os.Stderr, runChild(spec))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
