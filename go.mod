@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	filippo.io/torchwood v0.9.0
 	github.com/google/go-tpm v0.9.8
+	github.com/klauspost/compress v1.19.1
 	github.com/rogpeppe/go-internal v1.14.1
 	github.com/sigstore/sigstore v1.10.11
 	github.com/spf13/cobra v1.10.2
@@ -13,6 +14,7 @@ require (
 	github.com/transparency-dev/tessera v1.0.4
 	golang.org/x/mod v0.38.0
 	golang.org/x/sys v0.47.0
+	golang.org/x/time v0.16.0
 	k8s.io/klog/v2 v2.130.1
 )
 

@@ -200,13 +200,16 @@ func (d *demo) entry(raw []byte) ledger.Hash {
 // submit uploads a segment's addenda and then the leaf: a ledger admits what it
 // can check.
 func (d *demo) submit(ctx context.Context, s *ledger.Segment, payload, anchor []byte) error {
-	for _, a := range []struct {
-		digest  ledger.Hash
-		content []byte
-	}{{s.Payload.Digest, payload}, {s.Anchor.Note, anchor}} {
-		if err := d.client.PutAddendum(ctx, a.digest, int64(len(a.content)), bytes.NewReader(a.content)); err != nil {
+	put := func(digest ledger.Hash, content []byte) error {
+		return d.client.PutAddendum(ctx, digest, int64(len(content)), bytes.NewReader(content))
+	}
+	if err := client.Upload(ctx, s.Marshal(), d.client.SubmitLeaf, func() error {
+		if err := put(s.Payload.Digest, payload); err != nil {
 			return err
 		}
+		return put(s.Anchor.Note, anchor)
+	}); err != nil {
+		return err
 	}
 	accepted, err := d.client.SubmitLeaf(ctx, s.Marshal(), demoWait)
 	if err != nil {

@@ -51,7 +51,7 @@ func (a *Agent) submit(ctx context.Context, n uint64) error {
 		return err
 	}
 	if s, ok := entry.(*ledger.Segment); ok {
-		if err := a.putAddenda(ctx, n, s); err != nil {
+		if err := client.Upload(ctx, raw, a.Ledger.SubmitLeaf, func() error { return a.putAddenda(ctx, n, s) }); err != nil {
 			return err
 		}
 		a.Step("uploaded")

@@ -92,6 +92,10 @@ type Judgement struct {
 	subject string
 }
 
+// By returns the key names of the operators or registrars whose signatures the
+// entry has.
+func (j *Judgement) By() []string { return j.by }
+
 func (j *Judgement) find(code ledger.Code, format string, args ...any) {
 	j.Findings = append(j.Findings, ledger.Finding{
 		Code: code, Subject: j.subject, Text: fmt.Sprintf(format, args...), Entry: fmt.Sprintf("%x", j.leaf),

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -177,10 +176,15 @@ func (s *submitter) submit(ctx context.Context, segment *ledger.Segment) error {
 		s.noteProof(proof)
 		return err
 	}
-	for _, digest := range segment.Addenda() {
-		if err := s.putAddendum(ctx, digest); err != nil {
-			return err
+	if err := client.Upload(ctx, raw, s.client.SubmitLeaf, func() error {
+		for _, digest := range segment.Addenda() {
+			if err := s.putAddendum(ctx, digest); err != nil {
+				return err
+			}
 		}
+		return nil
+	}); err != nil {
+		return err
 	}
 	a, err := s.client.SubmitLeaf(ctx, raw, s.wait)
 	if err != nil {
@@ -211,7 +215,7 @@ func (s *submitter) putAddendum(ctx context.Context, digest ledger.Hash) error {
 	}
 	_, found, err := s.client.HasAddendum(ctx, digest)
 	if err == nil && !found {
-		err = s.client.PutAddendum(ctx, digest, info.Size(), io.Reader(file))
+		err = s.client.PutAddendum(ctx, digest, info.Size(), file)
 	}
 	if err != nil {
 		return err

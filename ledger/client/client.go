@@ -35,8 +35,12 @@ type Client struct {
 	// HTTP is the client to use, nil for one with timeouts of its own. Redirects
 	// to another host are never followed: the ledger that was asked for answers,
 	// or none.
-	HTTP  *http.Client
-	token string // shown with each request, if it is set
+	HTTP *http.Client
+	// Token is shown with each request, if it is set: an auditor's, who may read
+	// what is not public.
+	Token string
+
+	upload uploadToken
 }
 
 var defaultHTTP = &http.Client{Transport: &http.Transport{
@@ -84,10 +88,17 @@ func (c *Client) request(ctx context.Context, method, path string, body io.Reade
 		return nil, fmt.Errorf("ledger URL %q: want http:// or https:// and a host", c.Base)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(base.String(), "/")+path, body)
-	if err == nil && c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
+	if err != nil {
+		return nil, err
 	}
-	return req, err
+	token := c.Token
+	if upload := c.upload.get(); upload != "" && (token == "" || method != http.MethodGet) && uploads(method, path) {
+		token = upload
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	return req, nil
 }
 
 // do sends a request and returns the answer if its status is one of want, else
@@ -97,6 +108,7 @@ func (c *Client) do(req *http.Request, want ...int) (*http.Response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
 	}
+	c.upload.note(resp.Header)
 	for _, status := range want {
 		if resp.StatusCode == status {
 			return resp, nil

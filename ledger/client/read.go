@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 
 	"github.com/imaledger/imaledger/ledger"
 )
@@ -38,7 +39,8 @@ func (c *Client) HostHead(ctx context.Context, host string) (*HostHead, error) {
 	return h, nil
 }
 
-// HasAddendum reports whether the ledger has an addendum, and its size.
+// HasAddendum reports whether the ledger has an addendum, and its size in bytes;
+// where it has not, how much there is of an upload that broke off.
 func (c *Client) HasAddendum(ctx context.Context, digest ledger.Hash) (size int64, found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -51,7 +53,19 @@ func (c *Client) HasAddendum(ctx context.Context, digest ledger.Hash) (size int6
 		return 0, false, err
 	}
 	resp.Body.Close()
-	return resp.ContentLength, resp.StatusCode == http.StatusOK, nil
+	if resp.StatusCode == http.StatusOK {
+		return resp.ContentLength, true, nil
+	}
+	return uploadOffset(resp.Header), false, nil
+}
+
+// uploadOffset reads how much of an upload the ledger has, in bytes.
+func uploadOffset(h http.Header) int64 {
+	n, err := strconv.ParseInt(h.Get("Upload-Offset"), 10, 64)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
 }
 
 // Addendum writes an addendum of at most max bytes to w. The error is nil only

@@ -46,8 +46,7 @@ func (r *Registrar) post(ctx context.Context, path string, request, answer any) 
 	if err != nil {
 		return err
 	}
-	c := r.Client
-	c.token = r.Token
+	c := Client{Base: r.Client.Base, HTTP: r.Client.HTTP, Token: r.Token}
 	_, b, err := c.small(ctx, http.MethodPost, path, body, 0, http.StatusOK)
 	if err == nil {
 		err = json.Unmarshal(b, answer)

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,18 +12,84 @@ import (
 	"github.com/imaledger/imaledger/ledger"
 )
 
-// PutAddendum uploads an addendum of the given size in bytes. When it returns
-// nil the ledger has it on disk. Uploading it again does no harm.
+// resumeFrom is the size in bytes from which on an upload is resumed where it broke
+// off; maxAttempts bounds how often that is tried without a byte more.
+const (
+	resumeFrom  = 1 << 20
+	maxAttempts = 3
+)
+
+// PutAddendum uploads an addendum of the given size in bytes. When it returns nil
+// the ledger has it on disk. Uploading it again does no harm. A large one whose
+// connection breaks is gone on with, where r is an io.Seeker: in this call, and by
+// a later one.
 func (c *Client) PutAddendum(ctx context.Context, digest ledger.Hash, size int64, r io.Reader) error {
-	req, err := c.request(ctx, http.MethodPut, "/"+ledger.AddendumPath(digest), io.LimitReader(r, size))
+	seeker, ok := r.(io.ReadSeeker)
+	if !ok || size < resumeFrom {
+		return c.putPart(ctx, digest, 0, size, r)
+	}
+	have := int64(0)
+	for attempt := 0; ; attempt++ {
+		offset, found, err := c.HasAddendum(ctx, digest)
+		if found {
+			return nil
+		}
+		if err == nil {
+			if offset > have {
+				attempt, have = 0, offset // it gets on
+			}
+			if offset >= size {
+				offset = 0 // it has all, and it was not right
+			}
+			if _, err = seeker.Seek(offset, io.SeekStart); err != nil {
+				return fmt.Errorf("upload addendum %x: %w", digest[:6], err)
+			}
+			err = c.putPart(ctx, digest, offset, size, seeker)
+		}
+		switch {
+		case err == nil:
+			return nil
+		case attempt >= maxAttempts || ctx.Err() != nil || !resumable(err, offset):
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Duration(attempt) * time.Second):
+		}
+	}
+}
+
+// resumable reports whether an upload that failed at an offset is to be tried once
+// more: the connection broke, or what the ledger had before was not right.
+func resumable(err error, offset int64) bool {
+	var p *Problem
+	if !errors.As(err, &p) {
+		return true
+	}
+	switch p.Status {
+	case http.StatusRequestedRangeNotSatisfiable, http.StatusRequestTimeout, http.StatusBadGateway, http.StatusGatewayTimeout:
+		return true
+	case http.StatusBadRequest:
+		return offset > 0
+	}
+	return false
+}
+
+// putPart uploads an addendum from an offset on.
+func (c *Client) putPart(ctx context.Context, digest ledger.Hash, offset, size int64, r io.Reader) error {
+	req, err := c.request(ctx, http.MethodPut, "/"+ledger.AddendumPath(digest), io.LimitReader(r, size-offset))
 	if err != nil {
 		return err
 	}
-	req.ContentLength = size
-	if size == 0 {
+	req.ContentLength = size - offset
+	if size == offset {
 		req.Body = http.NoBody
 	}
 	req.Header.Set("Content-Type", "application/octet-stream")
+	if offset > 0 {
+		req.Header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", offset, size-1, size))
+	}
 	resp, err := c.do(req, http.StatusOK, http.StatusCreated)
 	if err != nil {
 		return fmt.Errorf("upload addendum %x: %w", digest[:6], err)

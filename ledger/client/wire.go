@@ -13,10 +13,12 @@ const ProblemType = "application/problem+json"
 // A Problem is how a ledger says no: RFC 9457, with the findings of the checks
 // that an entry failed.
 type Problem struct {
+	Type     string           `json:"type,omitempty"` // a URL that tells about such problems
 	Title    string           `json:"title"`
 	Status   int              `json:"status"` // of HTTP
 	Detail   string           `json:"detail,omitempty"`
 	Findings []ledger.Finding `json:"findings,omitempty"`
+	Missing  []string         `json:"missing,omitempty"` // paths of addenda to upload first
 }
 
 func (p *Problem) Error() string {
@@ -102,4 +104,19 @@ type RegistrarSignature struct {
 	Name string `json:"name"` // of the key
 	Hash uint32 `json:"hash"` // the key ID
 	Sig  []byte `json:"sig"`
+}
+
+// HostChain is a page of a host's chain.
+type HostChain struct {
+	Host    string       `json:"host"`
+	Newest  uint64       `json:"newest"` // sequence of the newest entry
+	Entries []ChainEntry `json:"entries"`
+	Next    string       `json:"next,omitempty"` // path of the next page; empty on the last
+}
+
+// A ChainEntry names an entry of a host's chain.
+type ChainEntry struct {
+	Sequence uint64 `json:"sequence"`
+	Leaf     string `json:"leaf"`  // leaf hash, hex
+	Index    uint64 `json:"index"` // in the log
 }

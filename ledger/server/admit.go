@@ -17,6 +17,15 @@ type refusal struct {
 	Findings []ledger.Finding
 	Detail   string
 	Conflict bool // the host's chain has another entry in this place
+	// Missing are addenda that are to be uploaded first, where that is all that is
+	// wrong; uploader is in whose name, empty where the entry does not show.
+	Missing  []ledger.Hash
+	uploader string
+
+	leaf     ledger.Hash
+	host     string
+	sequence uint64
+	signed   bool // by the host's TPM, the registrars, an operator: see unauthentic
 }
 
 func (r *refusal) Error() string {
@@ -46,25 +55,50 @@ func (r *refusal) Error() string {
 // who was told nothing, gets the same index when it asks again. An entry never
 // names an addendum that is not there, and no index is told that a crash undoes.
 func (s *Server) admit(raw []byte) (leaf ledger.Hash, index uint64, err error) {
+	a, err := s.admission(raw)
+	if err != nil {
+		return ledger.LeafHash(raw), 0, err
+	}
+	return a.leaf, a.index, nil
+}
+
+// An admitted is an entry that the log has.
+type admitted struct {
+	leaf  ledger.Hash
+	index uint64
+	// uploader is whose entry it is, if it is new. One that the log had already
+	// says nothing of who submits it: everyone can read it there.
+	uploader string
+}
+
+func (s *Server) admission(raw []byte) (*admitted, error) {
 	if err := s.begin(); err != nil {
-		return leaf, 0, err
+		return nil, err
 	}
 	defer s.end()
+	leaf := ledger.LeafHash(raw)
 	entry, err := ledger.ParseEntry(raw)
 	if err != nil {
-		return leaf, 0, &refusal{Findings: []ledger.Finding{{Code: ledger.EntryMalformed, Subject: "entry", Text: err.Error()}}}
+		return nil, &refusal{leaf: leaf, Findings: []ledger.Finding{{Code: ledger.EntryMalformed, Subject: "entry", Text: err.Error()}}}
 	}
-	leaf = ledger.LeafHash(raw)
 	h, unlock := s.chains.lock(entry)
 	defer unlock()
-	index, err = s.admitLocked(h, leaf, raw, entry)
-	return leaf, index, err
+	if index, found := s.chains.find(leaf); found {
+		return &admitted{leaf: leaf, index: index}, nil
+	}
+	index, err := s.admitLocked(h, leaf, raw, entry)
+	if err != nil {
+		return nil, err
+	}
+	return &admitted{leaf, index, hostOf(entry)}, nil
 }
 
 func (s *Server) admitLocked(h *chain, leaf ledger.Hash, raw []byte, entry ledger.Entry) (uint64, error) {
 	if index, found := s.chains.find(leaf); found {
 		return index, nil
 	}
+	// From here on until the log has the entry, nobody removes its addenda.
+	defer s.pending.claim(entry.Addenda()...)()
 	j, err := s.judge(h, leaf, raw, entry)
 	if err != nil {
 		return 0, err
@@ -80,6 +114,10 @@ func (s *Server) admitLocked(h *chain, leaf ledger.Hash, raw []byte, entry ledge
 		return 0, s.failure
 	}
 	s.chains.commit(j, leaf, entry, index)
+	if err := s.pending.named(entry.Addenda()...); err != nil {
+		// The entry stands; the next start removes the marks.
+		s.config.Logger.Error("a mark of an upload stays", "error", err)
+	}
 	return index, nil
 }
 
@@ -91,16 +129,22 @@ var mustHave = []ledger.Code{ledger.PayloadMissing, ledger.AnchorMissing, ledger
 // entry is locked.
 func (s *Server) judge(h *chain, leaf ledger.Hash, raw []byte, entry ledger.Entry) (*audit.Judgement, error) {
 	if entry.LogOrigin() != s.Origin() {
-		return nil, s.refuse(entry, &refusal{Findings: []ledger.Finding{{
+		return nil, s.refuse(leaf, entry, &refusal{Findings: []ledger.Finding{{
 			Code: ledger.EntryWrongLog, Subject: "entry", Text: fmt.Sprintf("made for log %s, this is %s", entry.LogOrigin(), s.Origin()),
 		}}})
 	}
+	var missing []ledger.Hash
 	for _, digest := range entry.Addenda() {
-		if _, found, err := s.addenda.Size(digest); err != nil {
+		_, found, err := s.addenda.Size(digest)
+		if err != nil {
 			return nil, err
-		} else if !found {
-			return nil, s.refuse(entry, missing(entry, digest))
 		}
+		if !found && !slices.Contains(missing, digest) {
+			missing = append(missing, digest)
+		}
+	}
+	if len(missing) > 0 {
+		return nil, s.judgeIncomplete(h, leaf, raw, entry, missing)
 	}
 	j := s.chains.judge(h, leaf, entry, s.addenda)
 	if j.Err != nil {
@@ -120,28 +164,55 @@ func (s *Server) judge(h *chain, leaf ledger.Hash, raw []byte, entry ledger.Entr
 	if passed {
 		return j, nil
 	}
-	r := &refusal{Findings: findings}
-	if has(findings, ledger.ChainFork) && !has(findings, unauthentic...) {
-		if err := s.keepConflict(leaf, raw, entry.(ledger.HostEntry), r); err != nil {
-			return nil, err
-		}
-	}
-	return nil, s.refuse(entry, r)
+	return nil, s.contradict(leaf, raw, entry, findings)
 }
 
-// missing is the refusal of an entry whose addendum was not uploaded.
-func missing(entry ledger.Entry, digest ledger.Hash) *refusal {
-	f := ledger.Finding{Code: ledger.EntryMissing, Subject: entry.Format(), Text: "an addendum that it names is not stored"}
-	switch e := entry.(type) {
-	case *ledger.Segment:
-		f.Code = ledger.PayloadMissing
-		if digest == e.Anchor.Note {
-			f.Code = ledger.AnchorMissing
+// contradict refuses an entry that the evidence does not bear out. One that goes
+// another way than the host's chain, and that is the host's, is kept.
+func (s *Server) contradict(leaf ledger.Hash, raw []byte, entry ledger.Entry, findings []ledger.Finding) error {
+	r := &refusal{Findings: findings, signed: !has(findings, unauthentic...)}
+	if has(findings, ledger.ChainFork) && r.signed {
+		if err := s.keepConflict(leaf, raw, entry.(ledger.HostEntry), r); err != nil {
+			return err
 		}
-	case *ledger.Enrolment:
-		f.Code = ledger.EnrolmentEvidenceMissing
 	}
-	return &refusal{Findings: []ledger.Finding{f}, Detail: "upload " + ledger.AddendumPath(digest) + " first"}
+	return s.refuse(leaf, entry, r)
+}
+
+// judgeIncomplete judges an entry whose addenda are not all there. What can be
+// said without them is said first, so that nobody uploads for nothing, and a fork
+// is known by its head. An entry that only lacks them, and that its TPM has
+// signed, shows that its submitter may upload them: its head names the newest
+// entry of the host's chain, so it is no old one that stands in the log.
+func (s *Server) judgeIncomplete(h *chain, leaf ledger.Hash, raw []byte, entry ledger.Entry, missing []ledger.Hash) error {
+	j := s.chains.judge(h, leaf, entry, nil)
+	if ledger.Worst(j.Findings) == ledger.Contradicted {
+		return s.contradict(leaf, raw, entry, j.Findings)
+	}
+	r := lacking(entry, missing)
+	r.leaf, r.signed = leaf, true
+	r.uploader = uploaderOf(entry, j.By())
+	return r
+}
+
+// lacking is the refusal of an entry whose addenda were not uploaded.
+func lacking(entry ledger.Entry, missing []ledger.Hash) *refusal {
+	r := &refusal{Missing: missing}
+	for _, digest := range missing {
+		f := ledger.Finding{Code: ledger.EntryMissing, Subject: entry.Format(), Text: "an addendum that it names is not stored"}
+		switch e := entry.(type) {
+		case *ledger.Segment:
+			f.Code = ledger.PayloadMissing
+			if digest == e.Anchor.Note {
+				f.Code = ledger.AnchorMissing
+			}
+		case *ledger.Enrolment:
+			f.Code = ledger.EnrolmentEvidenceMissing
+		}
+		r.Findings = append(r.Findings, f)
+	}
+	r.Detail = "upload " + ledger.AddendumPath(missing[0]) + " first"
+	return r
 }
 
 // unauthentic are findings that say that an entry is not its host's, or not its
@@ -157,11 +228,12 @@ func has(findings []ledger.Finding, codes ...ledger.Code) bool {
 }
 
 // refuse logs a refusal and returns it.
-func (s *Server) refuse(entry ledger.Entry, r *refusal) error {
+func (s *Server) refuse(leaf ledger.Hash, entry ledger.Entry, r *refusal) error {
 	subject := entry.Format()
+	r.leaf = leaf
 	if e, ok := entry.(ledger.HostEntry); ok {
-		host, sequence, _ := e.Link()
-		subject = fmt.Sprintf("%s #%d", host, sequence)
+		r.host, r.sequence, _ = e.Link()
+		subject = fmt.Sprintf("%s #%d", r.host, r.sequence)
 	}
 	var codes []ledger.Code
 	for _, f := range r.Findings {

@@ -47,7 +47,7 @@ func runChild(spec string) error {
 		return err
 	}
 	s, err := New(context.Background(), Config{Dir: c.Dir, Signer: logKey, Trust: trust, Registrars: []note.Signer{registrar}, AllowSoftware: true,
-		PublicPayloads: true, CheckpointInterval: 100 * time.Millisecond, BatchMaxAge: 2 * time.Millisecond})
+		PublicPayloads: true, PublicUploads: true, CheckpointInterval: 100 * time.Millisecond, BatchMaxAge: 2 * time.Millisecond})
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ func (d *desk) candidate(r client.EnrolRequest) (*candidate, error) {
 		return nil, badRequest("host: %.64q is no host name: a-z, 0-9, dot, dash and underscore", r.Host)
 	}
 	invalid := func(code ledger.Code, err error) error {
-		return &refusal{Findings: []ledger.Finding{{Code: code, Subject: r.Host, Text: err.Error()}}}
+		return &refusal{host: r.Host, Findings: []ledger.Finding{{Code: code, Subject: r.Host, Text: err.Error()}}}
 	}
 	c := &candidate{host: r.Host}
 	var err error

@@ -143,7 +143,7 @@ func (s *Server) endEnrolment(ctx context.Context, r client.Activation) (*enroll
 // that took it, unless the operator lists another.
 func (s *Server) mayEnrol(c *candidate) error {
 	no := func(format string, args ...any) error {
-		return &refusal{Findings: []ledger.Finding{{Code: ledger.EnrolmentGrade, Subject: c.host, Text: fmt.Sprintf(format, args...)}}}
+		return &refusal{host: c.host, Findings: []ledger.Finding{{Code: ledger.EnrolmentGrade, Subject: c.host, Text: fmt.Sprintf(format, args...)}}}
 	}
 	pinned, listed := false, false
 	for ek, host := range s.config.Pinned {
@@ -176,6 +176,8 @@ type enrolled struct {
 	leaf  ledger.Hash
 	index uint64
 	entry []byte
+	// uploader is the host, if its TPM has answered just now.
+	uploader string
 }
 
 // enrol writes the enrolment of a candidate whose TPM has answered, has it signed by
@@ -220,7 +222,7 @@ func (s *Server) enrol(ctx context.Context, begun *enrolling, activated [][]byte
 		return nil, err
 	}
 	s.config.Logger.Info("enrolled", "host", c.host, "sequence", e.Sequence, "grade", c.grade, "ak", e.AK.String())
-	return &enrolled{leaf, index, raw}, nil
+	return &enrolled{leaf, index, raw, c.host}, nil
 }
 
 // sameEnrolment returns the newest entry of the host's chain if it says what e
@@ -232,7 +234,7 @@ func (s *Server) sameEnrolment(e *ledger.Enrolment) (*enrolled, error) {
 	if !found || sequence != before.Sequence || before.EK != e.EK || before.AK != e.AK || before.Grade != e.Grade {
 		return nil, nil
 	}
-	return &enrolled{leaf, index, before.Marshal()}, nil
+	return &enrolled{leaf, index, before.Marshal(), ""}, nil
 }
 
 // sign has the registrars sign, each for its own activation.

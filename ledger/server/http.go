@@ -24,9 +24,6 @@ const (
 	// maxEnrolRequest bounds an enrolment request in bytes: its public areas and
 	// certificates in base64.
 	maxEnrolRequest = 128 << 10
-
-	// transferTimeout is how long a transfer may stand still.
-	transferTimeout = 30 * time.Second
 )
 
 // routes sets up the handlers. What is named here is all there is.
@@ -42,7 +39,11 @@ func (s *Server) routes() {
 	handle("PUT /addenda/{s0}/{s1}/{digest}", s.putAddendum)
 	handle("POST /leaf", s.postLeaf)
 	handle("GET /proof/{leaf}", s.getProof)
+	handle("GET /proof/index/{index}", s.getProofByIndex)
+	handle("GET /leaf/{leaf}", s.getLeaf)
 	handle("GET /host/{host}/head", s.getHead)
+	handle("GET /host/{host}/chain", s.getChain)
+	handle("GET /refusals", s.getRefusals)
 	handle("POST /enrol", s.postEnrol)
 	handle("POST /enrol/activate", s.postActivate)
 	handle("GET /checkpoint", s.getCheckpoint)
@@ -55,40 +56,11 @@ func (s *Server) routes() {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if _, pattern := s.mux.Handler(r); pattern == "" {
+		s.noRoute(w, r)
+		return
+	}
 	s.mux.ServeHTTP(w, r)
-}
-
-func (s *Server) putAddendum(w http.ResponseWriter, r *http.Request) error {
-	digest, err := addendumDigest(r)
-	if err != nil {
-		return err
-	}
-	if r.ContentLength > s.config.MaxPayload {
-		return &http.MaxBytesError{Limit: s.config.MaxPayload}
-	}
-	if err := s.begin(); err != nil {
-		return err
-	}
-	defer s.end()
-	created, err := s.addenda.Put(digest, &patientReader{r.Body, http.NewResponseController(w)}, s.config.MaxPayload)
-	if err != nil {
-		return uploadError(err)
-	}
-	status := http.StatusOK
-	if created {
-		status = http.StatusCreated
-	}
-	w.WriteHeader(status)
-	return nil
-}
-
-// uploadError tells a connection that broke from storage that did.
-func uploadError(err error) error {
-	var lost *bodyError
-	if errors.As(err, &lost) {
-		return badRequest("the upload broke off: %v", lost.err)
-	}
-	return err
 }
 
 // addendumDigest reads the path of an addendum: ledger.AddendumPath and nothing
@@ -110,38 +82,25 @@ func parseHash(s string) (h ledger.Hash, ok bool) {
 	return ledger.Hash(b), true
 }
 
-// patientReader reads a body however long it takes, as long as something comes.
-type patientReader struct {
-	body    io.Reader
-	control *http.ResponseController
-}
-
-type bodyError struct{ err error }
-
-func (e *bodyError) Error() string { return e.err.Error() }
-
-func (p *patientReader) Read(b []byte) (int, error) {
-	// Not every ResponseWriter has deadlines; the server's own then stand. The
-	// answer comes after the body, so its deadline moves too.
-	_ = p.control.SetReadDeadline(time.Now().Add(transferTimeout))
-	_ = p.control.SetWriteDeadline(time.Now().Add(2 * transferTimeout))
-	n, err := p.body.Read(b)
-	if err != nil && err != io.EOF {
-		err = &bodyError{err}
-	}
-	return n, err
-}
-
 func (s *Server) postLeaf(w http.ResponseWriter, r *http.Request) error {
+	if err := s.throttle(r); err != nil {
+		return err
+	}
 	raw, err := readBody(w, r, ledger.MaxStatement)
 	if err != nil {
 		return err
 	}
-	leaf, index, err := s.admit(raw)
-	if err != nil {
+	a, err := s.admission(raw)
+	var refused *refusal
+	switch {
+	case errors.As(err, &refused):
+		s.offerToken(w, refused.uploader)
+		return err
+	case err != nil:
 		return err
 	}
-	return s.answer(w, r, leaf, index)
+	s.offerToken(w, a.uploader)
+	return s.answer(w, r, a.leaf, a.index)
 }
 
 func (s *Server) getProof(w http.ResponseWriter, r *http.Request) error {
@@ -170,7 +129,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, leaf ledger.Hash
 		return nil
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Cache-Control", cacheProof)
 	_, err = w.Write(proof)
 	return ignore(err)
 }
@@ -206,6 +165,9 @@ func preferredWait(h http.Header) time.Duration {
 
 func (s *Server) getHead(w http.ResponseWriter, r *http.Request) error {
 	host := r.PathValue("host")
+	if err := s.mayReadEntries(r, host); err != nil {
+		return err
+	}
 	leaf, sequence, index, found := s.chains.head(host)
 	if !found {
 		return errNotFound
@@ -216,6 +178,9 @@ func (s *Server) getHead(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) postEnrol(w http.ResponseWriter, r *http.Request) error {
+	if err := s.addressRate.take(s.address(r), "too many enrolments begun from this address"); err != nil {
+		return err
+	}
 	var request client.EnrolRequest
 	if err := readJSON(w, r, &request); err != nil {
 		return err
@@ -232,6 +197,9 @@ func (s *Server) postEnrol(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) postActivate(w http.ResponseWriter, r *http.Request) error {
+	if err := s.throttle(r); err != nil {
+		return err
+	}
 	var request client.Activation
 	if err := readJSON(w, r, &request); err != nil {
 		return err
@@ -250,6 +218,7 @@ func (s *Server) answerEnrolled(w http.ResponseWriter, r *http.Request, e *enrol
 	}
 	a := acceptedOf(e.leaf, e.index)
 	a.Entry, a.Proof = e.entry, string(proof)
+	s.offerToken(w, e.uploader)
 	status := http.StatusCreated
 	if proof == nil {
 		status = http.StatusAccepted

@@ -49,7 +49,7 @@ func TestAddenda(t *testing.T) {
 	status("PUT", path, string(content), http.StatusOK)
 	status("HEAD", path, "", http.StatusOK)
 	resp, b := l.do(t, "GET", path, nil)
-	if !bytes.Equal(b, content) || resp.Header.Get("Cache-Control") != immutable || resp.Header.Get("Content-Type") != "application/octet-stream" {
+	if !bytes.Equal(b, content) || resp.Header.Get("Cache-Control") != cacheAddendum || resp.Header.Get("Content-Type") != "application/octet-stream" {
 		t.Errorf("%q, %v", b, resp.Header)
 	}
 
@@ -78,7 +78,7 @@ func TestAddenda(t *testing.T) {
 	l.kill()
 	l.config.PublicPayloads = false
 	l.start(t)
-	status("GET", path, "", http.StatusNotFound)
+	status("GET", path, "", http.StatusUnauthorized)
 	status("HEAD", path, "", http.StatusOK)
 }
 

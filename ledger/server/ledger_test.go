@@ -124,7 +124,7 @@ func newConfig(t testing.TB, grades ...ledger.Grade) *testLedger {
 	}
 	l.vkey, l.policy = vkey, []byte(policy)
 	l.config = Config{
-		Dir: tempDir(t), Signer: logSigner, Trust: trust, Registrars: []note.Signer{registrar}, AllowSoftware: software, PublicPayloads: true,
+		Dir: tempDir(t), Signer: logSigner, Trust: trust, Registrars: []note.Signer{registrar}, AllowSoftware: software, PublicPayloads: true, PublicUploads: true,
 		CheckpointInterval: 100 * time.Millisecond, BatchMaxAge: 5 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(testWriter{t}, nil)),
 	}
 	return l
@@ -272,6 +272,12 @@ func problem(t testing.TB, err error, status int, code ledger.Code) *client.Prob
 // do makes a request that the client would not make.
 func (l *testLedger) do(t testing.TB, method, path string, body io.Reader) (*http.Response, []byte) {
 	t.Helper()
+	return l.doWith(t, method, path, body)
+}
+
+// doWith is do with headers: names and values.
+func (l *testLedger) doWith(t testing.TB, method, path string, body io.Reader, header ...string) (*http.Response, []byte) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, l.http.URL+path, body)
@@ -279,6 +285,9 @@ func (l *testLedger) do(t testing.TB, method, path string, body io.Reader) (*htt
 		t.Fatal(err)
 	}
 	req.Header.Set("Prefer", "wait=0")
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
 	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/client"
@@ -33,44 +35,69 @@ func problemOf(err error) *client.Problem {
 		refused *refusal
 		request *requestError
 		tooBig  *http.MaxBytesError
+		late    *limitError
+		hole    *offsetError
+		coding  *codingError
 	)
 	p := &client.Problem{Detail: err.Error()}
+	defer func() { p.Type = problemBase + p.Type }()
 	switch {
+	case errors.As(err, &refused) && len(refused.Missing) > 0:
+		p.Type, p.Status, p.Title = "incomplete", http.StatusUnprocessableEntity, "the entry names what was not uploaded"
 	case errors.As(err, &refused) && refused.Conflict:
-		p.Status, p.Title = http.StatusConflict, "the host's chain went another way"
+		p.Type, p.Status, p.Title = "conflict", http.StatusConflict, "the host's chain went another way"
 	case errors.As(err, &refused):
-		p.Status, p.Title = http.StatusUnprocessableEntity, "the evidence does not bear this out"
+		p.Type, p.Status, p.Title = "contradicted", http.StatusUnprocessableEntity, "the evidence does not bear this out"
 	case errors.As(err, &request):
-		p.Status, p.Title = http.StatusBadRequest, "bad request"
+		p.Type, p.Status, p.Title = "bad-request", http.StatusBadRequest, "bad request"
 	case errors.Is(err, payload.ErrDigest):
-		p.Status, p.Title = http.StatusBadRequest, "the body is not what the path names"
+		p.Type, p.Status, p.Title = "digest", http.StatusBadRequest, "the body is not what the path names"
 	case errors.As(err, &tooBig), errors.Is(err, payload.ErrTooLarge):
-		p.Status, p.Title = http.StatusRequestEntityTooLarge, "too large"
+		p.Type, p.Status, p.Title = "too-large", http.StatusRequestEntityTooLarge, "too large"
 	case errors.Is(err, errSession), errors.Is(err, errActivation):
-		p.Status, p.Title = http.StatusForbidden, "not activated"
+		p.Type, p.Status, p.Title = "not-activated", http.StatusForbidden, "not activated"
 	case errors.Is(err, errToken):
-		p.Status, p.Title = http.StatusUnauthorized, "not this registrar's ledger"
+		p.Type, p.Status, p.Title = "unauthorized", http.StatusUnauthorized, "not this registrar's ledger"
+	case errors.Is(err, errNoCredentials), errors.Is(err, errUploadToken):
+		p.Type, p.Status, p.Title = "unauthorized", http.StatusUnauthorized, "credentials are needed"
+	case errors.Is(err, errToldNobody):
+		p.Type, p.Status, p.Title = "forbidden", http.StatusForbidden, "not allowed"
+	case errors.As(err, &late):
+		p.Type, p.Status, p.Title = "too-many", http.StatusTooManyRequests, "too many requests"
+	case errors.As(err, &hole):
+		p.Type, p.Status, p.Title = "offset", http.StatusRequestedRangeNotSatisfiable, "the upload would leave a hole"
+	case errors.As(err, &coding):
+		p.Type, p.Status, p.Title = "coding", http.StatusUnsupportedMediaType, "unknown content coding"
+	case errors.Is(err, errTooSlow):
+		p.Type, p.Status, p.Title = "too-slow", http.StatusRequestTimeout, "too slow"
 	case errors.Is(err, errRegistrars):
-		p.Status, p.Title = http.StatusServiceUnavailable, "registrars"
+		p.Type, p.Status, p.Title = "registrars", http.StatusServiceUnavailable, "registrars"
 	case errors.Is(err, errNoRegistrar):
-		p.Status, p.Title = http.StatusNotImplemented, "no registrar"
+		p.Type, p.Status, p.Title = "no-registrar", http.StatusNotImplemented, "no registrar"
 	case errors.Is(err, errNotFound):
-		p.Status, p.Title = http.StatusNotFound, "not found"
+		p.Type, p.Status, p.Title = "not-found", http.StatusNotFound, "not found"
 	case errors.Is(err, errBusy):
-		p.Status, p.Title = http.StatusServiceUnavailable, "busy"
+		p.Type, p.Status, p.Title = "busy", http.StatusServiceUnavailable, "busy"
 	case errors.Is(err, ErrStopped):
-		p.Status, p.Title, p.Detail = http.StatusServiceUnavailable, ErrStopped.Error(), ""
+		p.Type, p.Status, p.Title, p.Detail = "stopped", http.StatusServiceUnavailable, ErrStopped.Error(), ""
 	default:
-		p.Status, p.Title, p.Detail = http.StatusInternalServerError, "the ledger has a problem of its own", ""
+		p.Type, p.Status, p.Title, p.Detail = "internal", http.StatusInternalServerError, "the ledger has a problem of its own", ""
 	}
 	if refused != nil {
 		p.Findings, p.Detail = refused.Findings, refused.Detail
+		for _, digest := range refused.Missing {
+			p.Missing = append(p.Missing, "/"+ledger.AddendumPath(digest))
+		}
 	}
 	return p
 }
 
+// problemBase begins the type of a problem: API.md has a section for each.
+const problemBase = "https://github.com/imaledger/imaledger/blob/main/ledger/API.md#problem-"
+
 // writeError answers with a problem.
 func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
+	s.blame(r, err)
 	writeProblem(w, r, err, s.config.Logger)
 }
 
@@ -79,8 +106,21 @@ func writeProblem(w http.ResponseWriter, r *http.Request, err error, logger *slo
 	if p.Status == http.StatusInternalServerError {
 		logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
-	if p.Status == http.StatusServiceUnavailable {
+	var (
+		late *limitError
+		hole *offsetError
+	)
+	switch {
+	case errors.As(err, &late):
+		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(late.after/time.Second))))
+	case errors.As(err, &hole):
+		w.Header().Set("Upload-Offset", strconv.FormatInt(hole.have, 10))
+	case p.Status == http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
+	case p.Status == http.StatusUnsupportedMediaType:
+		w.Header().Set("Accept-Encoding", "zstd") // RFC 7694
+	case p.Status == http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", `Bearer realm="imaledger"`)
 	}
 	writeJSON(w, p.Status, client.ProblemType, p)
 }
@@ -100,3 +140,30 @@ func writeJSON(w http.ResponseWriter, status int, media string, v any) {
 func acceptedOf(leaf ledger.Hash, index uint64) *client.Accepted {
 	return &client.Accepted{Leaf: fmt.Sprintf("%x", leaf), Index: index}
 }
+
+// noRoute answers a request for what is not there, as the multiplexer would, but
+// with a problem.
+func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
+	answer := &noBody{header: w.Header()}
+	s.mux.ServeHTTP(answer, r)
+	p := &client.Problem{Type: problemBase + "not-found", Status: http.StatusNotFound, Title: "not found"}
+	switch answer.status {
+	case http.StatusNotFound:
+	case http.StatusMethodNotAllowed:
+		p.Type, p.Status, p.Title = problemBase+"method", http.StatusMethodNotAllowed, "this path has other methods"
+	default: // a redirect to the path as it should be written
+		w.WriteHeader(answer.status)
+		return
+	}
+	writeJSON(w, p.Status, client.ProblemType, p)
+}
+
+// noBody takes a status and headers.
+type noBody struct {
+	header http.Header
+	status int
+}
+
+func (n *noBody) Header() http.Header         { return n.header }
+func (n *noBody) Write(b []byte) (int, error) { return len(b), nil }
+func (n *noBody) WriteHeader(status int)      { n.status = status }

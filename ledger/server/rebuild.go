@@ -113,5 +113,5 @@ func (s *Server) replay(index uint64, raw []byte) error {
 		return fmt.Errorf("entry %d was admitted and is now contradicted; the trust folder must keep every key and grade that older entries rest on: %w", index, &refusal{Findings: j.Findings})
 	}
 	s.chains.commit(j, leaf, entry, index)
-	return nil
+	return s.pending.named(entry.Addenda()...)
 }

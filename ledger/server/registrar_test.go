@@ -179,7 +179,7 @@ func TestRegistrarSignsWhatItSaw(t *testing.T) {
 func TestRegistrarToken(t *testing.T) {
 	r := startRegistrars(t)
 	for _, token := range []string{"", "another token, as long as it is"} {
-		stranger := &client.Registrar{Client: r.remote[0].Client, Token: token}
+		stranger := &client.Registrar{Client: client.Client{Base: r.remote[0].Client.Base}, Token: token}
 		var p *client.Problem
 		if _, err := stranger.Begin(t.Context(), request("h", newTestTPM(t))); !errors.As(err, &p) || p.Status != http.StatusUnauthorized {
 			t.Errorf("token %q: %v", token, err)

@@ -40,9 +40,11 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -87,6 +89,17 @@ type Config struct {
 	CheckpointInterval time.Duration // at least 100 ms
 	SessionLife        time.Duration // how long a TPM has for an activation
 
+	// Who may do what. Access may be nil.
+	PublicUploads  bool           // take addenda from everyone, without tokens
+	PrivateEntries bool           // entries and host chains are read by those of Access alone
+	Access         *Access        // auditors and operators; see SetAccess
+	TokenKey       []byte         // of upload tokens, 32 bytes or more; default: one that the directory keeps
+	TokenLife      time.Duration  // of an upload token
+	Limits         Limits         // default: none
+	Proxies        []netip.Prefix // whose X-Forwarded-For is believed
+	Stall          time.Duration  // how long a transfer has for each 32 KiB
+	PendingLife    time.Duration  // how long an addendum that no entry names is kept
+
 	Logger *slog.Logger     // default: none
 	Now    func() time.Time // default: time.Now
 	Rand   io.Reader        // default: crypto/rand
@@ -108,6 +121,16 @@ type Server struct {
 	registrars []Registrar
 	slots      chan struct{} // one for each submission at work
 
+	uploadSlots chan struct{} // one for each upload at work
+	uploads     *counted      // uploads at work, by uploader
+	pending     *pending
+	spool       *spool
+	tokens      *tokens
+	access      atomic.Pointer[Access]
+	hostRate    *limiter
+	addressRate *limiter
+	refused     *refusals
+
 	active    sync.WaitGroup // submissions; Add only under stop.RLock
 	stop      sync.RWMutex   // held to close draining
 	draining  chan struct{}
@@ -124,6 +147,7 @@ type addendaStore interface {
 	Put(digest ledger.Hash, r io.Reader, max int64) (created bool, err error)
 	Open(digest ledger.Hash) (r io.ReadCloser, found bool, err error)
 	Size(digest ledger.Hash) (size int64, found bool, err error)
+	Delete(digest ledger.Hash) error // of one that is not there: nil
 }
 
 // New opens the ledger in config.Dir, or starts an empty one, and reads the
@@ -131,7 +155,8 @@ type addendaStore interface {
 // goes on from. It refuses a log that the audit contradicts. The context is for
 // the opening only.
 func New(ctx context.Context, config Config) (*Server, error) {
-	s := &Server{config: config, slots: make(chan struct{}, maxSubmissions), draining: make(chan struct{}), failed: make(chan struct{})}
+	s := &Server{config: config, slots: make(chan struct{}, maxSubmissions), uploadSlots: make(chan struct{}, maxUploads),
+		draining: make(chan struct{}), failed: make(chan struct{})}
 	if err := s.setDefaults(); err != nil {
 		return nil, err
 	}
@@ -155,6 +180,9 @@ func (s *Server) open(ctx context.Context) error {
 		return fmt.Errorf("ledger: %w", err)
 	}
 	s.addenda = store
+	if err := s.openDoor(); err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
 	if s.log, err = openLog(ctx, &s.config, s.fail); err != nil {
 		return fmt.Errorf("ledger: open the log: %w", err)
 	}
@@ -164,6 +192,7 @@ func (s *Server) open(ctx context.Context) error {
 		return fmt.Errorf("ledger: read the log: %w", err)
 	}
 	s.log.watch()
+	go s.watchDoor()
 	return nil
 }
 
@@ -171,6 +200,9 @@ func (s *Server) setDefaults() error {
 	s.config.BatchMaxAge = or(s.config.BatchMaxAge, DefaultBatchMaxAge)
 	s.config.CheckpointInterval = or(s.config.CheckpointInterval, DefaultCheckpointInterval)
 	s.config.SessionLife = or(s.config.SessionLife, DefaultSessionLife)
+	s.config.TokenLife = or(s.config.TokenLife, DefaultTokenLife)
+	s.config.Stall = or(s.config.Stall, DefaultStall)
+	s.config.PendingLife = or(s.config.PendingLife, DefaultPendingLife)
 	s.config.MaxPayload = min(or(s.config.MaxPayload, ledger.MaxPayload), ledger.MaxPayload)
 	if s.config.Logger == nil {
 		s.config.Logger = slog.New(slog.DiscardHandler)
@@ -236,7 +268,9 @@ func (s *Server) Err() error {
 }
 
 // begin counts a submission as active, unless the ledger stops.
-func (s *Server) begin() error {
+func (s *Server) begin() error { return s.beginIn(s.slots) }
+
+func (s *Server) beginIn(slots chan struct{}) error {
 	s.stop.RLock()
 	defer s.stop.RUnlock()
 	if err := s.Err(); err != nil {
@@ -248,7 +282,7 @@ func (s *Server) begin() error {
 	default:
 	}
 	select {
-	case s.slots <- struct{}{}:
+	case slots <- struct{}{}:
 		s.active.Add(1)
 		return nil
 	default:
@@ -256,8 +290,10 @@ func (s *Server) begin() error {
 	}
 }
 
-func (s *Server) end() {
-	<-s.slots
+func (s *Server) end() { s.endIn(s.slots) }
+
+func (s *Server) endIn(slots chan struct{}) {
+	<-slots
 	s.active.Done()
 }
 
@@ -278,6 +314,9 @@ func (s *Server) Close(ctx context.Context) (err error) {
 	s.Drain()
 	s.closeOnce.Do(func() {
 		s.active.Wait()
+		if err := s.refused.save(); err != nil {
+			s.config.Logger.Error("the list of refusals cannot be written", "error", err)
+		}
 		if s.Err() == nil {
 			if err := s.log.shutdown(ctx); err != nil {
 				s.config.Logger.Warn("stopping before the witnesses have seen every entry; they will after the next start", "error", err)

@@ -7,18 +7,29 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/transparency-dev/tessera/api/layout"
 
+	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/internal/payload"
 )
 
-// immutable is the caching of what never changes; a tile, an entry bundle and an
-// addendum are named by what they hold.
-const immutable = "public, max-age=31536000, immutable"
+// How long caches may keep what they were given (API.md says it for operators).
+const (
+	// A tile never changes, nor does a bundle of entries.
+	immutable = "public, max-age=31536000, immutable"
+	// An addendum does not either, but it can be erased: then a cache has it for
+	// another day, unless it is told.
+	cacheAddendum = "public, max-age=86400, immutable"
+	// A proof that was right stays right.
+	cacheProof = "public, max-age=86400"
+	// What only some may read, no cache keeps for others.
+	cachePrivate = "private, max-age=86400, immutable"
+)
 
 // maxLevel is the highest level of a tile (c2sp.org/tlog-tiles); a tree of 2^63
 // leaves has 8.
@@ -48,6 +59,14 @@ func (s *Server) getTile(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return errNotFound
 	}
+	cache := immutable
+	if level < 0 && s.config.PrivateEntries {
+		if err := s.mayReadEntries(r, ""); err != nil {
+			return err
+		}
+		cache = cachePrivate
+		w.Header().Set("Vary", "Authorization")
+	}
 	published := s.log.newest.checkpoint()
 	if published == nil || end > published.Size {
 		return errNotFound
@@ -61,7 +80,7 @@ func (s *Server) getTile(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer f.Close()
 	w.Header().Set("Content-Type", "application/octet-stream")
-	w.Header().Set("Cache-Control", immutable)
+	w.Header().Set("Cache-Control", cache)
 	w.Header().Set("ETag", strconv.Quote(strconv.Itoa(level)+"/"+name))
 	http.ServeContent(w, r, "", time.Time{}, f)
 	return nil
@@ -128,15 +147,24 @@ func (s *Server) getAddendum(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if r.Method == http.MethodHead && s.mayReadAddendum(r, digest) != nil {
+		return s.headAddendum(w, r, digest)
+	}
+	if err := s.mayReadAddendum(r, digest); err != nil {
+		return err
+	}
 	size, found, err := s.addenda.Size(digest)
 	if err != nil {
 		return err
 	}
-	if !found || !s.config.PublicPayloads && r.Method != http.MethodHead {
+	if !found {
 		return errNotFound
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	w.Header().Set("Cache-Control", immutable)
+	w.Header().Set("Cache-Control", cachePrivate)
+	if s.config.PublicPayloads {
+		w.Header().Set("Cache-Control", cacheAddendum)
+	}
 	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
 	if r.Method == http.MethodHead {
 		return nil
@@ -146,7 +174,7 @@ func (s *Server) getAddendum(w http.ResponseWriter, r *http.Request) error {
 		return errors.Join(err, errNotFound)
 	}
 	defer content.Close()
-	to := &patientWriter{w, http.NewResponseController(w)}
+	to := &patientWriter{ResponseWriter: w, control: http.NewResponseController(w), stall: s.config.Stall}
 	n, err := io.Copy(to, content)
 	if errors.Is(err, payload.ErrDigest) || err == nil && n != size {
 		s.config.Logger.Error("addendum has decayed on disk; upload it again", "addendum", r.URL.Path, "error", err)
@@ -157,15 +185,22 @@ func (s *Server) getAddendum(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// patientWriter writes an answer however long it takes, as long as it is read.
-type patientWriter struct {
-	http.ResponseWriter
-	control *http.ResponseController
-}
-
-func (p *patientWriter) Write(b []byte) (int, error) {
-	_ = p.control.SetWriteDeadline(time.Now().Add(transferTimeout))
-	return p.ResponseWriter.Write(b)
+// mayReadAddendum reports whether a request may read an addendum. Whoever may read
+// some hosts' only says with ?leaf= which entry of theirs names it: nothing else
+// ties a digest to a host.
+func (s *Server) mayReadAddendum(r *http.Request, digest ledger.Hash) error {
+	if s.config.PublicPayloads {
+		return nil
+	}
+	leaf, named := parseHash(r.URL.Query().Get("leaf"))
+	if !named {
+		return s.mayRead(r, "")
+	}
+	host := ""
+	if _, entry, err := s.loggedEntry(r.Context(), leaf); err == nil && slices.Contains(entry.Addenda(), digest) {
+		host = hostOf(entry)
+	}
+	return s.mayRead(r, host)
 }
 
 // health is what /healthz tells.

@@ -156,3 +156,15 @@ func (s *Store) Open(digest ledger.Hash) (r io.ReadCloser, found bool, err error
 	}
 	return newReader(f, info.Size(), digest), true, nil
 }
+
+// Delete removes an addendum. When it returns nil it is gone for good; one that was
+// not there is no error.
+func (s *Store) Delete(digest ledger.Hash) error {
+	path := s.path(digest)
+	if err := os.Remove(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("delete addendum %x: %w", digest[:6], err)
+	}
+	return syncDir(filepath.Dir(path))
+}
