@@ -39,10 +39,16 @@ func TestRefusals(t *testing.T) {
 		_, err := l.SubmitLeaf(t.Context(), leaf, time.Second)
 		return err
 	}
-	problem(t, submit(leaf), http.StatusUnprocessableEntity, ledger.PayloadMissing)
-	l.upload(t, payload)
-	problem(t, submit(leaf), http.StatusUnprocessableEntity, ledger.AnchorMissing)
-	l.upload(t, anchor.Raw)
+	for _, missing := range []struct {
+		raw  []byte
+		code ledger.Code
+	}{{payload, ledger.PayloadMissing}, {anchor.Raw, ledger.AnchorMissing}} {
+		p := problem(t, submit(leaf), http.StatusUnprocessableEntity, missing.code)
+		if path := ledger.AddendumPath(sha256.Sum256(missing.raw)); !strings.Contains(p.Error(), path) {
+			t.Errorf("%s: does not say to upload %s", p, path)
+		}
+		l.upload(t, missing.raw)
+	}
 
 	stranger := &testHost{name: "stranger", tpm: h.tpm, leaf: h.leaf}
 	foreign, foreignPayload := (&testHost{name: "h", tpm: other.tpm, leaf: h.leaf}).segment(t, testOrigin, anchor, "/bin/sh")
@@ -242,5 +248,55 @@ func TestRaceOfOneLeaf(t *testing.T) {
 		}
 		wg.Wait()
 		h.took(leaf)
+	}
+}
+
+// An anchor that is known is verified once, and is held against each segment.
+func TestKnownAnchor(t *testing.T) {
+	l := startLedger(t, ledger.GradeSoftware)
+	h := l.enrolHost(t, "h")
+	anchor := l.anchor(t)
+	leaf, payload := h.segment(t, testOrigin, anchor, "/bin/sh")
+	l.upload(t, payload, anchor.Raw)
+	if _, err := l.SubmitLeaf(t.Context(), leaf, 0); err != nil {
+		t.Fatal(err)
+	}
+	h.took(leaf)
+	if l.server.anchors.find(sha256.Sum256(anchor.Raw)) == nil {
+		t.Fatal("the anchor is not known")
+	}
+	for name, lie := range map[string]*ledger.Checkpoint{
+		"size": {Size: anchor.Size + 1, Root: anchor.Root, Raw: anchor.Raw},
+		"root": {Size: anchor.Size, Root: ledger.Hash{1}, Raw: anchor.Raw},
+	} {
+		leaf, payload := h.fork().segment(t, testOrigin, lie, "/bin/ls")
+		l.upload(t, payload)
+		if _, err := l.SubmitLeaf(t.Context(), leaf, 0); problem(t, err, http.StatusUnprocessableEntity, ledger.AnchorMismatch) == nil {
+			t.Errorf("another %s: admitted", name)
+		}
+	}
+	// What is known must be stored all the same: readers ask for it.
+	if err := os.Remove(filepath.Join(l.config.Dir, ledger.AddendumPath(sha256.Sum256(anchor.Raw)))); err != nil {
+		t.Fatal(err)
+	}
+	leaf, payload = h.segment(t, testOrigin, anchor, "/bin/ls")
+	l.upload(t, payload)
+	_, err := l.SubmitLeaf(t.Context(), leaf, 0)
+	problem(t, err, http.StatusUnprocessableEntity, ledger.AnchorMissing)
+}
+
+// The anchors that are kept are bounded, and the oldest goes first.
+func TestAnchorsAreBounded(t *testing.T) {
+	var a anchors
+	for i := range 3 * maxAnchors {
+		a.add(ledger.Hash{byte(i), byte(i >> 8)}, &ledger.Checkpoint{Size: uint64(i)})
+	}
+	if len(a.known) != maxAnchors || a.find(ledger.Hash{}) != nil {
+		t.Fatalf("%d anchors", len(a.known))
+	}
+	for i := 2 * maxAnchors; i < 3*maxAnchors; i++ {
+		if c := a.find(ledger.Hash{byte(i), byte(i >> 8)}); c == nil || c.Size != uint64(i) {
+			t.Fatalf("anchor %d: %v", i, c)
+		}
 	}
 }

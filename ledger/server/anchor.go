@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/audit"
@@ -20,6 +21,16 @@ func (s *Server) judgeAnchor(leaf ledger.Hash, seg *ledger.Segment) ([]ledger.Fi
 			Code: code, Subject: fmt.Sprintf("%s #%d, anchor", seg.Host, seg.Sequence),
 			Text: fmt.Sprintf(format, args...), Entry: fmt.Sprintf("%x", leaf),
 		}}, nil
+	}
+	mismatch := func(c *ledger.Checkpoint) ([]ledger.Finding, error) {
+		return found(ledger.AnchorMismatch, "the checkpoint is of %s, size %d, root %x; the segment states %s, %d, %x",
+			c.Origin, c.Size, c.Root, seg.Log, seg.Anchor.Size, seg.Anchor.Root)
+	}
+	if c := s.anchors.find(seg.Anchor.Note); c != nil {
+		if c.Origin != seg.Log || c.Size != seg.Anchor.Size || c.Root != seg.Anchor.Root {
+			return mismatch(c)
+		}
+		return nil, nil
 	}
 	raw, err := s.readSmall(seg.Anchor.Note, ledger.MaxCheckpoint)
 	if errors.Is(err, errTooLong) {
@@ -36,8 +47,7 @@ func (s *Server) judgeAnchor(leaf ledger.Hash, seg *ledger.Segment) ([]ledger.Fi
 		return found(audit.CheckpointCode(err), "%v", err)
 	}
 	if c.Origin != seg.Log || c.Size != seg.Anchor.Size || c.Root != seg.Anchor.Root {
-		return found(ledger.AnchorMismatch, "the checkpoint is of %s, size %d, root %x; the segment states %s, %d, %x",
-			c.Origin, c.Size, c.Root, seg.Log, seg.Anchor.Size, seg.Anchor.Root)
+		return mismatch(c)
 	}
 	root, known, err := s.log.root(context.Background(), c.Size)
 	switch {
@@ -48,7 +58,49 @@ func (s *Server) judgeAnchor(leaf ledger.Hash, seg *ledger.Segment) ([]ledger.Fi
 	case root != c.Root:
 		return found(ledger.LogSplit, "the checkpoint is signed, of size %d and root %x; this log's root at that size is %x", c.Size, c.Root, root)
 	}
+	s.anchors.add(seg.Anchor.Note, c)
 	return nil, nil
+}
+
+// maxAnchors bounds the anchors that are kept in mind. Hosts anchor to the newest
+// checkpoint, so those of the last minutes serve nearly all.
+const maxAnchors = 1024
+
+// anchors are checkpoints that were verified, and found to be of this log, by the
+// digest of their note. What was so once stays so: a log only grows, and the
+// policy is the same as long as the process runs. To verify a log's signature and
+// a quorum's takes as long as all else that admission does.
+type anchors struct {
+	mu    sync.Mutex
+	known map[ledger.Hash]*ledger.Checkpoint
+	order []ledger.Hash // a ring of the keys of known
+	next  int           // the oldest of a full ring
+}
+
+// find returns an anchor, nil for one that is not known.
+func (a *anchors) find(note ledger.Hash) *ledger.Checkpoint {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.known[note]
+}
+
+func (a *anchors) add(note ledger.Hash, c *ledger.Checkpoint) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.known == nil:
+		a.known = make(map[ledger.Hash]*ledger.Checkpoint)
+	case a.known[note] != nil:
+		return
+	}
+	if len(a.order) < maxAnchors {
+		a.order = append(a.order, note)
+	} else {
+		delete(a.known, a.order[a.next])
+		a.order[a.next] = note
+		a.next = (a.next + 1) % maxAnchors
+	}
+	a.known[note] = c
 }
 
 var errTooLong = errors.New("longer than allowed")

@@ -116,6 +116,7 @@ type Server struct {
 	log        *treeLog
 	addenda    addendaStore
 	chains     *chains
+	anchors    anchors
 	desk       *desk
 	sessions   *sessions[*enrolling]
 	registrars []Registrar

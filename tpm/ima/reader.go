@@ -12,6 +12,10 @@ import (
 // also sent.
 const readStep = 64 << 10
 
+// readAhead is how many bytes are read at a time: most segments in one piece, and
+// long lists as fast as with more.
+const readAhead = 16 << 10
+
 // A Reader reads records from a list.
 type Reader struct {
 	r       io.Reader
@@ -29,7 +33,7 @@ type Reader struct {
 
 // NewReader returns a reader of the list r.
 func NewReader(r io.Reader, f Format) *Reader {
-	return &Reader{r: r, format: f, size: f.Bank.Size(), in: make([]byte, 0, readStep)}
+	return &Reader{r: r, format: f, size: f.Bank.Size(), in: make([]byte, 0, readAhead)}
 }
 
 // Format returns the list's format; the byte order is known after the first
