@@ -27,7 +27,9 @@ lint:
 	$(GO) vet ./...
 	$(GO) vet -tags guest ./cmd/imaledger-agent
 	$(GO) mod tidy -diff
+	$(GO) vet -tags figures ./ledger/server
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 -tags figures ./ledger/server
 
 # Once for the ratios of speed, one package at a time so that none slows another,
 # and once for races.
@@ -79,6 +81,7 @@ build:
 
 bench:
 	$(GO) test -run '^$$' -bench . ./tpm/... ./ledger
+	$(GO) test -tags figures -run TestFigures -v -timeout 60m ./ledger/server
 
 # Hours of what check does for minutes. A ledger is killed 200 times under 50 hosts.
 soak:

@@ -1,0 +1,295 @@
+//go:build figures
+
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/transparency-dev/tessera"
+	"github.com/transparency-dev/tessera/storage/posix"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/client"
+)
+
+// These print the README's figures: go test -tags figures -run TestFigures -v
+// -timeout 60m ./ledger/server. Each ratio compares what ran in turn on one
+// machine, in one run.
+
+// figureHosts is how many hosts submit at a time.
+const figureHosts = 512
+
+// A prepared host has segments that only wait to be sent.
+type prepared struct {
+	leaves   [][]byte
+	payloads [][]byte
+}
+
+// prepare enrols hosts and makes n segments of each, of about 2 KiB. If store is
+// true their payloads are there already.
+func prepare(t testing.TB, l *testLedger, hosts, n int, store bool) []prepared {
+	t.Helper()
+	anchor := l.anchor(t)
+	l.upload(t, anchor.Raw)
+	list := make([]prepared, hosts)
+	parallel(hosts, func(i int) {
+		h := &testHost{name: strings.ToLower("host-" + rand.Text()), tpm: newTestAK(t)}
+		_, a, err := l.Enrol(t.Context(), client.EnrolRequest{Host: h.name, AKPublic: h.tpm.ak}, 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		h.leaf = ledger.LeafHash(a.Entry)
+		for k := range n {
+			leaf, payload := h.segment(t, testOrigin, anchor, fmt.Sprintf("/usr/bin/%s-%d", h.name, k), "/usr/lib/x86_64-linux-gnu/libc.so.6")
+			h.took(leaf)
+			list[i].leaves, list[i].payloads = append(list[i].leaves, leaf), append(list[i].payloads, payload)
+			if store {
+				if _, err := l.server.addenda.Put(sha256.Sum256(payload), bytes.NewReader(payload), 1<<20); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+	return list
+}
+
+// parallel calls f for 0 to n-1, from figureHosts goroutines at most.
+func parallel(n int, f func(i int)) {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(n, figureHosts) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// rate runs submit for each leaf of each host, hosts at the same time, leaves one
+// after the other, and returns leaves a second.
+func rate(t testing.TB, list []prepared, submit func(leaf, payload []byte) error) float64 {
+	t.Helper()
+	runtime.GC()
+	start, n := time.Now(), 0
+	for _, p := range list {
+		n += len(p.leaves)
+	}
+	parallel(len(list), func(i int) {
+		for k, leaf := range list[i].leaves {
+			if err := submit(leaf, list[i].payloads[k]); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	return float64(n) / time.Since(start).Seconds()
+}
+
+// bareAppender is Tessera with the ledger's options and nothing around it.
+func bareAppender(t testing.TB) tessera.AddFn {
+	t.Helper()
+	signer, _ := signer(t, testOrigin)
+	driver, err := posix.New(t.Context(), posix.Config{Path: tempDir(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appender, _, _, err := tessera.NewAppender(t.Context(), driver, tessera.NewAppendOptions().
+		WithCheckpointSigner(signer).WithBatching(batchMaxSize, DefaultBatchMaxAge).
+		WithCheckpointInterval(DefaultCheckpointInterval).WithCheckpointRepublishInterval(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return appender.Add
+}
+
+// conformanceServer runs Tessera's own server, of the version in go.mod.
+func conformanceServer(t testing.TB) (url string) {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "bin")
+	build := exec.Command("go", "install", "github.com/transparency-dev/tessera/cmd/conformance/posix@v1.0.4")
+	build.Dir = os.TempDir()
+	build.Env = append(os.Environ(), "GOBIN="+bin, "GOFLAGS=-mod=mod")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	secret, _, err := note.GenerateKey(rand.Reader, testOrigin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := freeAddress(t)
+	cmd := exec.Command(filepath.Join(bin, "posix"), "-storage_dir", tempDir(t), "-listen", address)
+	cmd.Env = append(os.Environ(), "LOG_PRIVATE_KEY="+secret)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	url = "http://" + address
+	for range 500 {
+		if resp, err := http.Get(url + "/checkpoint"); err == nil {
+			resp.Body.Close()
+			return url
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatal("the conformance server does not answer")
+	return ""
+}
+
+func poster() *http.Client {
+	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2 * figureHosts}}
+}
+
+func post(c *http.Client, url string, body []byte) error {
+	req, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Prefer", "wait=0")
+	resp, err := c.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode >= 300 {
+		err = fmt.Errorf("%s: %s", resp.Status, b)
+	}
+	return err
+}
+
+// figureLedger is a ledger as imaledgerd has it by default.
+func figureLedger(t testing.TB, interval time.Duration) *testLedger {
+	t.Helper()
+	l := newConfig(t, ledger.GradeSoftware)
+	l.config.CheckpointInterval, l.config.BatchMaxAge, l.config.Logger = interval, DefaultBatchMaxAge, nil
+	return l.start(t)
+}
+
+// TestFiguresAdmission: verified admissions a second, in the process and over
+// HTTP, against Tessera without and with its own server.
+func TestFiguresAdmission(t *testing.T) {
+	const each, rounds = 20, 3
+	url := conformanceServer(t)
+	var inProcess, overHTTP []float64
+	for range rounds {
+		l := figureLedger(t, DefaultCheckpointInterval)
+		add, c := bareAppender(t), poster()
+		list := prepare(t, l, figureHosts, each, true)
+		bare := rate(t, list, func(leaf, _ []byte) error {
+			_, err := add(t.Context(), tessera.NewEntry(leaf))()
+			return err
+		})
+		verified := rate(t, list, func(leaf, _ []byte) error {
+			_, _, err := l.server.admit(leaf)
+			return err
+		})
+		list = prepare(t, l, figureHosts, each, true)
+		conformance := rate(t, list, func(leaf, _ []byte) error { return post(c, url+"/add", leaf) })
+		served := rate(t, list, func(leaf, _ []byte) error { return post(c, l.http.URL+"/leaf", leaf) })
+		list = prepare(t, l, figureHosts, 4, false)
+		whole := rate(t, list, func(leaf, payload []byte) error {
+			if err := l.PutAddendum(t.Context(), sha256.Sum256(payload), int64(len(payload)), bytes.NewReader(payload)); err != nil {
+				return err
+			}
+			return post(c, l.http.URL+"/leaf", leaf)
+		})
+		t.Logf("leaves of %d bytes: bare appender %.0f/s, verified %.0f/s (%.0f %%); over HTTP: Tessera's server %.0f/s, ledger %.0f/s; with the upload of each payload %.0f/s",
+			len(list[0].leaves[0]), bare, verified, 100*verified/bare, conformance, served, whole)
+		inProcess, overHTTP = append(inProcess, verified/bare), append(overHTTP, served/conformance)
+		l.kill()
+	}
+	slices.Sort(inProcess)
+	slices.Sort(overHTTP)
+	t.Logf("medians: %.2f of the bare appender, %.2f of Tessera's server", inProcess[rounds/2], overHTTP[rounds/2])
+}
+
+// TestFiguresLatency: from POST /leaf to a proof with two of three witnesses.
+func TestFiguresLatency(t *testing.T) {
+	for _, interval := range []time.Duration{200 * time.Millisecond, time.Second} {
+		const hosts, each = 20, 10
+		l := figureLedger(t, interval)
+		list := prepare(t, l, hosts, each, true)
+		var mu sync.Mutex
+		var took []time.Duration
+		parallel(hosts, func(i int) {
+			time.Sleep(interval * time.Duration(i) / hosts) // at all moments of the interval
+			for _, leaf := range list[i].leaves {
+				start := time.Now()
+				a, err := l.SubmitLeaf(t.Context(), leaf, client.MaxWait)
+				if err != nil || a.Proof == "" {
+					t.Error(a, err)
+					return
+				}
+				mu.Lock()
+				took = append(took, time.Since(start))
+				mu.Unlock()
+				time.Sleep(interval * 37 / 100)
+			}
+		})
+		slices.Sort(took)
+		p50, p99 := took[len(took)/2], took[len(took)*99/100]
+		t.Logf("checkpoint interval %v: p50 %v, p99 %v; p50 is %.2f intervals", interval, p50.Round(time.Millisecond), p99.Round(time.Millisecond), float64(p50)/float64(interval))
+		l.kill()
+	}
+}
+
+// TestFiguresSize: admissions a second in logs of growing size, and memory.
+func TestFiguresSize(t *testing.T) {
+	l := figureLedger(t, DefaultCheckpointInterval)
+	var memory runtime.MemStats
+	heap := func() float64 {
+		runtime.GC()
+		runtime.ReadMemStats(&memory)
+		return float64(memory.HeapAlloc) / (1 << 20)
+	}
+	fill := func(size uint64) {
+		for {
+			have, err := l.server.log.reader.IntegratedSize(context.Background())
+			if err != nil || have >= size {
+				return
+			}
+			n := int(min(40, 1+(size-have)/figureHosts))
+			hosts := int(min(figureHosts, 1+(size-have)/uint64(n+1)))
+			rate(t, prepare(t, l, hosts, n, true), func(leaf, _ []byte) error {
+				_, _, err := l.server.admit(leaf)
+				return err
+			})
+		}
+	}
+	sizes := []uint64{1e3, 1e5}
+	if os.Getenv("IMALEDGER_FIGURES_MILLION") != "" {
+		sizes = append(sizes, 1e6)
+	}
+	for _, size := range sizes {
+		fill(size)
+		before := heap()
+		list := prepare(t, l, figureHosts, 20, true)
+		verified := rate(t, list, func(leaf, _ []byte) error {
+			_, _, err := l.server.admit(leaf)
+			return err
+		})
+		start := time.Now()
+		l.restart(t)
+		t.Logf("at %d leaves: %.0f verified/s, heap %.0f MiB, %d hosts; started again in %v", size, verified, before, len(l.server.chains.hosts), time.Since(start).Round(time.Millisecond))
+	}
+}
