@@ -85,9 +85,9 @@ func parallel(n int, f func(i int)) {
 	wg.Wait()
 }
 
-// rate runs submit for each leaf of each host, hosts at the same time, leaves one
+// perSecond runs submit for each leaf of each host, hosts at the same time, leaves one
 // after the other, and returns leaves a second.
-func rate(t testing.TB, list []prepared, submit func(leaf, payload []byte) error) float64 {
+func perSecond(t testing.TB, list []prepared, submit func(leaf, payload []byte) error) float64 {
 	t.Helper()
 	runtime.GC()
 	start, n := time.Now(), 0
@@ -195,19 +195,19 @@ func TestFiguresAdmission(t *testing.T) {
 		l := figureLedger(t, DefaultCheckpointInterval)
 		add, c := bareAppender(t), poster()
 		list := prepare(t, l, figureHosts, each, true)
-		bare := rate(t, list, func(leaf, _ []byte) error {
+		bare := perSecond(t, list, func(leaf, _ []byte) error {
 			_, err := add(t.Context(), tessera.NewEntry(leaf))()
 			return err
 		})
-		verified := rate(t, list, func(leaf, _ []byte) error {
+		verified := perSecond(t, list, func(leaf, _ []byte) error {
 			_, _, err := l.server.admit(leaf)
 			return err
 		})
 		list = prepare(t, l, figureHosts, each, true)
-		conformance := rate(t, list, func(leaf, _ []byte) error { return post(c, url+"/add", leaf) })
-		served := rate(t, list, func(leaf, _ []byte) error { return post(c, l.http.URL+"/leaf", leaf) })
+		conformance := perSecond(t, list, func(leaf, _ []byte) error { return post(c, url+"/add", leaf) })
+		served := perSecond(t, list, func(leaf, _ []byte) error { return post(c, l.http.URL+"/leaf", leaf) })
 		list = prepare(t, l, figureHosts, 4, false)
-		whole := rate(t, list, func(leaf, payload []byte) error {
+		whole := perSecond(t, list, func(leaf, payload []byte) error {
 			if err := l.PutAddendum(t.Context(), sha256.Sum256(payload), int64(len(payload)), bytes.NewReader(payload)); err != nil {
 				return err
 			}
@@ -270,7 +270,7 @@ func TestFiguresSize(t *testing.T) {
 			}
 			n := int(min(40, 1+(size-have)/figureHosts))
 			hosts := int(min(figureHosts, 1+(size-have)/uint64(n+1)))
-			rate(t, prepare(t, l, hosts, n, true), func(leaf, _ []byte) error {
+			perSecond(t, prepare(t, l, hosts, n, true), func(leaf, _ []byte) error {
 				_, _, err := l.server.admit(leaf)
 				return err
 			})
@@ -284,7 +284,7 @@ func TestFiguresSize(t *testing.T) {
 		fill(size)
 		before := heap()
 		list := prepare(t, l, figureHosts, 20, true)
-		verified := rate(t, list, func(leaf, _ []byte) error {
+		verified := perSecond(t, list, func(leaf, _ []byte) error {
 			_, _, err := l.server.admit(leaf)
 			return err
 		})
