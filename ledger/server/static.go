@@ -147,8 +147,10 @@ func (s *Server) getAddendum(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if r.Method == http.MethodHead && s.mayReadAddendum(r, digest) != nil {
-		return s.headAddendum(w, r, digest)
+	if r.Method == http.MethodHead {
+		if uploader, err := s.mayUpload(r); err == nil {
+			return s.headAddendum(w, r, digest, uploader)
+		}
 	}
 	if err := s.mayReadAddendum(r, digest); err != nil {
 		return err

@@ -151,6 +151,13 @@ func (e *codingError) Error() string {
 
 // storeWhole stores an addendum from a body that brings all of it.
 func (s *Server) storeWhole(uploader string, digest ledger.Hash, body io.Reader, size int64) (created bool, err error) {
+	_, had, err := s.addenda.Size(digest)
+	if err != nil {
+		return false, err
+	}
+	if had {
+		size = 0 // it was counted when it came first
+	}
 	if err := s.pending.grow(uploader, size); err != nil {
 		return false, err
 	}
@@ -252,11 +259,7 @@ func uploadError(err error) error {
 var errTooSlow = errors.New("the upload stood still, or was gone on with by another request")
 
 // headAddendum tells whoever uploads how much of an addendum there is.
-func (s *Server) headAddendum(w http.ResponseWriter, r *http.Request, digest ledger.Hash) error {
-	uploader, err := s.mayUpload(r)
-	if err != nil {
-		return err
-	}
+func (s *Server) headAddendum(w http.ResponseWriter, r *http.Request, digest ledger.Hash, uploader string) error {
 	if err := s.throttle(r); err != nil {
 		return err
 	}
