@@ -54,7 +54,7 @@ type Ledger interface {
 	PutAddendum(ctx context.Context, digest ledger.Hash, size int64, r io.Reader) error
 	SubmitLeaf(ctx context.Context, entry []byte, wait time.Duration) (*client.Accepted, error)
 	Proof(ctx context.Context, leaf ledger.Hash, wait time.Duration) (*client.Accepted, error)
-	Entry(ctx context.Context, index, size uint64) ([]byte, error)
+	Leaf(ctx context.Context, leaf ledger.Hash) ([]byte, error)
 	Checkpoint(ctx context.Context) ([]byte, error)
 	Consistent(ctx context.Context, older, newer *ledger.Checkpoint) error
 }

@@ -40,7 +40,7 @@ func (a *Agent) recoverChain(ctx context.Context, sequence uint64, leaf ledger.H
 		if receipt == nil {
 			return fmt.Errorf("%w: %v", ErrLedger, findings)
 		}
-		raw, err := a.Ledger.Entry(ctx, receipt.Index, receipt.Checkpoint.Size)
+		raw, err := a.Ledger.Leaf(ctx, leaf)
 		if err != nil {
 			return err
 		}

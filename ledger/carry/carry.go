@@ -225,9 +225,9 @@ func (f *Folder) Consistent(_ context.Context, older, newer *ledger.Checkpoint) 
 	return ledger.VerifyConsistency(older, newer, path)
 }
 
-// Entry cannot be had: a host that lost its directory must reach the ledger once.
-func (f *Folder) Entry(_ context.Context, index, _ uint64) ([]byte, error) {
-	return nil, fmt.Errorf("entry %d: a host that lost its directory must reach the ledger once: %w", index, errors.ErrUnsupported)
+// Leaf cannot be had: a host that lost its directory must reach the ledger once.
+func (f *Folder) Leaf(_ context.Context, leaf ledger.Hash) ([]byte, error) {
+	return nil, fmt.Errorf("entry %x: a host that lost its directory must reach the ledger once: %w", leaf[:6], errors.ErrUnsupported)
 }
 
 const maxPath = 64 * 65 // bytes: a path has fewer than 64 hashes

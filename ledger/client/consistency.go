@@ -45,6 +45,25 @@ func (c *Client) ConsistencyPath(ctx context.Context, older, newer uint64, tree 
 	return path, nil
 }
 
+// Prove makes the proof that a checkpoint includes the entry at an index, from the
+// log's tiles: a mirror, or a static server with the log's directory, gives no
+// other. The checkpoint was verified before; the tiles are held to its root.
+func (c *Client) Prove(ctx context.Context, index uint64, tree *ledger.Checkpoint) (*ledger.Proof, error) {
+	if index >= tree.Size {
+		return nil, fmt.Errorf("entry %d of a log of size %d", index, tree.Size)
+	}
+	hashes := tlog.TileHashReader(tlog.Tree{N: int64(tree.Size), Hash: tlog.Hash(tree.Root)}, &tileReader{ctx, c})
+	path, err := tlog.ProveRecord(int64(tree.Size), int64(index), hashes)
+	if err != nil {
+		return nil, fmt.Errorf("proof of entry %d: %w", index, err)
+	}
+	p := &ledger.Proof{Index: index, Checkpoint: tree.Raw}
+	for _, h := range path {
+		p.Hashes = append(p.Hashes, ledger.Hash(h))
+	}
+	return p, nil
+}
+
 // A tileReader reads tiles: c2sp.org/tlog-tiles. TileHashReader holds them to the
 // tree's root.
 type tileReader struct {

@@ -39,6 +39,33 @@ func (c *Client) HostHead(ctx context.Context, host string) (*HostHead, error) {
 	return h, nil
 }
 
+// HostChain returns a page of a host's chain, from a sequence number on, as the
+// ledger states it; the next one begins after its last entry.
+func (c *Client) HostChain(ctx context.Context, host string, from uint64) (*HostChain, error) {
+	if !ledger.ValidHost(host) {
+		return nil, fmt.Errorf("host name %.64q: want a-z, 0-9, dot, dash and underscore", host)
+	}
+	_, b, err := c.small(ctx, http.MethodGet, fmt.Sprintf("/host/%s/chain?from=%d", host, from), nil, 0, http.StatusOK)
+	if err != nil {
+		return nil, err
+	}
+	h := &HostChain{}
+	if err := json.Unmarshal(b, h); err != nil || h.Host != host {
+		return nil, fmt.Errorf("ledger: chain of %s: the answer is about another host, or none: %.64q", host, b)
+	}
+	return h, nil
+}
+
+// Leaf returns the entry with a leaf hash. The error of an unknown one is a
+// *Problem with status 404.
+func (c *Client) Leaf(ctx context.Context, leaf ledger.Hash) ([]byte, error) {
+	_, b, err := c.small(ctx, http.MethodGet, fmt.Sprintf("/leaf/%x", leaf), nil, 0, http.StatusOK)
+	if err == nil && ledger.LeafHash(b) != leaf {
+		return nil, fmt.Errorf("ledger: leaf %x: the ledger gave an entry with leaf hash %x", leaf[:6], ledger.LeafHash(b))
+	}
+	return b, err
+}
+
 // HasAddendum reports whether the ledger has an addendum, and its size in bytes;
 // where it has not, how much there is of an upload that broke off.
 func (c *Client) HasAddendum(ctx context.Context, digest ledger.Hash) (size int64, found bool, err error) {
@@ -71,7 +98,17 @@ func uploadOffset(h http.Header) int64 {
 // Addendum writes an addendum of at most max bytes to w. The error is nil only
 // if what was written has the digest.
 func (c *Client) Addendum(ctx context.Context, digest ledger.Hash, max int64, w io.Writer) error {
-	req, err := c.request(ctx, http.MethodGet, "/"+ledger.AddendumPath(digest), nil)
+	return c.addendum(ctx, "", digest, max, w)
+}
+
+// AddendumOf is Addendum for one who may read what belongs to some hosts only: it
+// says which entry names the addendum.
+func (c *Client) AddendumOf(ctx context.Context, leaf, digest ledger.Hash, max int64, w io.Writer) error {
+	return c.addendum(ctx, fmt.Sprintf("?leaf=%x", leaf), digest, max, w)
+}
+
+func (c *Client) addendum(ctx context.Context, query string, digest ledger.Hash, max int64, w io.Writer) error {
+	req, err := c.request(ctx, http.MethodGet, "/"+ledger.AddendumPath(digest)+query, nil)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -38,6 +39,7 @@ type testLedger struct {
 	policy    []byte
 	witnesses []*testWitness
 	http      *httptest.Server
+	enrolled  map[string]*testTPM // by enrol
 }
 
 // signer makes a key and returns its verifier key too.
@@ -210,6 +212,26 @@ func (l *testLedger) enrolHost(t testing.TB, name string) *testHost {
 	}
 	h.leaf = ledger.LeafHash(a.Entry)
 	return h
+}
+
+// enrol enrols a host and does not wait for witnesses.
+func (l *testLedger) enrol(t testing.TB, name string) {
+	t.Helper()
+	tpm := newTestAK(t)
+	if _, _, err := l.Enrol(t.Context(), client.EnrolRequest{Host: name, AKPublic: tpm.ak}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if l.enrolled == nil {
+		l.enrolled = make(map[string]*testTPM)
+	}
+	l.enrolled[name] = tpm
+}
+
+func decode(t testing.TB, b []byte, v any) {
+	t.Helper()
+	if err := json.Unmarshal(b, v); err != nil {
+		t.Fatalf("%v: %s", err, b)
+	}
 }
 
 // anchor returns the newest checkpoint.
