@@ -29,8 +29,10 @@ func TestLimiter(t *testing.T) {
 		t.Error("another one's")
 	}
 	now = now.Add(time.Second)
-	if l.take("a", "") != nil || l.take("a", "") != nil || l.take("a", "") == nil {
-		t.Error("two a second")
+	for i, want := range []bool{true, true, false} {
+		if (l.take("a", "") == nil) != want {
+			t.Errorf("request %d a second later: want two", i)
+		}
 	}
 	// Its memory is bounded: idle ones go, and when none is idle the rest share.
 	for i := range maxBuckets {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -126,14 +127,16 @@ func writeProblem(w http.ResponseWriter, r *http.Request, err error, logger *slo
 }
 
 func writeJSON(w http.ResponseWriter, status int, media string, v any) {
-	b, err := json.Marshal(v)
-	if err != nil {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // it is read by programs, as JSON
+	if err := e.Encode(v); err != nil {
 		panic(err) // every type here can be marshalled
 	}
 	w.Header().Set("Content-Type", media)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	w.Write(append(b, '\n'))
+	w.Write(b.Bytes())
 }
 
 // acceptedOf is what is told of an entry that is durable.

@@ -112,6 +112,7 @@ var ErrStopped = errors.New("the ledger has stopped")
 type Server struct {
 	config     Config
 	mux        *http.ServeMux
+	patterns   []string // of the routes
 	lock       io.Closer
 	log        *treeLog
 	addenda    addendaStore
