@@ -148,10 +148,12 @@ func (p *pending) count(uploader string, n int64) {
 // claim on it.
 func (p *pending) mark(digest ledger.Hash, uploader string, size int64) error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, marked := p.marks[digest]; marked {
+	_, marked := p.marks[digest]
+	p.mu.Unlock()
+	if marked {
 		return nil
 	}
+	// Not under the lock, which every admission takes.
 	return os.WriteFile(p.name(digest), fmt.Appendf(nil, "%d %s\n", size, uploader), 0o644)
 }
 
@@ -190,21 +192,28 @@ func (p *pending) renew(digest ledger.Hash) (known bool) {
 
 // named says that the log has an entry that names addenda.
 func (p *pending) named(digests ...ledger.Hash) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	var errs []error
 	for _, d := range digests {
-		if m, found := p.marks[d]; found {
-			errs = append(errs, p.forget(d, m))
+		if p.forget(d) {
+			errs = append(errs, p.removeMark(d))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// forget removes a mark. The lock is held.
-func (p *pending) forget(digest ledger.Hash, m mark) error {
-	delete(p.marks, digest)
-	p.count(m.uploader, -m.size)
+// forget drops a mark from memory.
+func (p *pending) forget(digest ledger.Hash) (known bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m, known := p.marks[digest]
+	if known {
+		delete(p.marks, digest)
+		p.count(m.uploader, -m.size)
+	}
+	return known
+}
+
+func (p *pending) removeMark(digest ledger.Hash) error {
 	if err := os.Remove(p.name(digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -243,8 +252,14 @@ func (p *pending) removeOne(digest ledger.Hash, remove func(ledger.Hash) error) 
 	p.removing[digest] = gone
 	p.mu.Unlock()
 
-	err = remove(digest)
-
+	// The addendum before its mark: a crash between leaves the mark, which is seen
+	// to once more. Both before anybody who waits may store it again.
+	if err = remove(digest); err == nil {
+		err = p.removeMark(digest)
+	}
+	if err == nil {
+		p.forget(digest)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.removing, digest)
@@ -252,5 +267,5 @@ func (p *pending) removeOne(digest ledger.Hash, remove func(ledger.Hash) error) 
 	if err != nil {
 		return false, fmt.Errorf("remove addendum %x, which no entry names: %w", digest[:6], err)
 	}
-	return true, p.forget(digest, m)
+	return true, nil
 }
