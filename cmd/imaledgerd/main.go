@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"strings"
 	"time"
 
@@ -71,6 +70,7 @@ type options struct {
 	checkpointInterval, batchAge      time.Duration
 	sessionLife                       time.Duration
 	publicPayloads, allowSoftwareKeys bool
+	door                              doorOptions
 }
 
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) error {
@@ -111,6 +111,7 @@ func (o *options) flags(fs *flag.FlagSet) func(io.Writer) *slog.Logger {
 	fs.DurationVar(&o.sessionLife, "session-life", server.DefaultSessionLife, "`time` that a host has to answer an enrolment's challenge; days, where folders are carried")
 	fs.BoolVar(&o.publicPayloads, "public-payloads", false, "serve measurement records and evidence to everyone")
 	fs.BoolVar(&o.allowSoftwareKeys, "allow-software-keys", false, "enrol hosts without a TPM, for demonstrations; the trust folder must accept grade software")
+	o.door.flags(fs)
 	logger := cli.LogFlags(fs)
 	fs.Usage = func() {
 		io.WriteString(fs.Output(), usage)
@@ -133,7 +134,10 @@ func (o *options) config() (server.Config, error) {
 	case o.trust == "":
 		return c, cli.WithHint(cli.Usagef("no --trust"), "the trust folder holds policy and rules, and is the one that auditors verify with")
 	}
-	var err error
+	err := o.door.config(&c)
+	if err != nil {
+		return c, err
+	}
 	if c.Trust, err = trustdir.Read(o.trust); err != nil {
 		return c, err
 	}
@@ -172,12 +176,15 @@ func (o *options) serve(ctx context.Context, config server.Config, stdout io.Wri
 		defer cancel()
 		err = errors.Join(err, s.Close(end))
 	}()
-	listener, err := net.Listen("tcp", o.listen)
+	listener, url, err := o.door.listen(o.listen, o.dir, config.Proxies, config.Logger)
 	if err != nil {
-		return cli.WithHint(cli.Usagef("%w", err), "--listen takes HOST:PORT; is another program using it?")
+		return err
+	}
+	if err := o.door.watchAccess(ctx, s, config.Logger); err != nil {
+		return errors.Join(err, listener.Close())
 	}
 	// Two lines that a script can read, in a fixed order.
-	fmt.Fprintf(stdout, "%s\nhttp://%s/\n", s.VerifierKey(), listener.Addr())
+	fmt.Fprintf(stdout, "%s\n%s\n", s.VerifierKey(), url)
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

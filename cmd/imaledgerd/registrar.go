@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/cmd/internal/trustdir"
@@ -52,11 +51,11 @@ func (o *options) serveRegistrar(ctx context.Context, logger *slog.Logger, stdou
 	if err != nil {
 		return cli.Usagef("%w", err)
 	}
-	listener, err := net.Listen("tcp", o.listen)
+	listener, url, err := o.door.listen(o.listen, "", nil, logger)
 	if err != nil {
-		return cli.WithHint(cli.Usagef("%w", err), "--listen takes HOST:PORT; is another program using it?")
+		return err
 	}
 	// Two lines that a script can read, in a fixed order.
-	fmt.Fprintf(stdout, "%s\nhttp://%s/\n", c.Key.Name(), listener.Addr())
+	fmt.Fprintf(stdout, "%s\n%s\n", c.Key.Name(), url)
 	return cli.Serve(ctx, cli.NewServer(s, readTimeout, readTimeout, logger), listener)
 }
