@@ -127,6 +127,7 @@ const (
 	AKReused                 Code = "ak-reused"
 	EKReused                 Code = "ek-reused"
 	StatementUnsigned        Code = "statement-unsigned"
+	StatementInvalid         Code = "statement-invalid"
 
 	QuoteMalformed Code = "quote-malformed"
 	QuoteSignature Code = "quote-signature"
@@ -197,6 +198,7 @@ var codeTable = []codeDescription{
 	{AKReused, Contradicted, "one AK is enrolled for two hosts"},
 	{EKReused, Contradicted, "one EK is enrolled for two hosts"},
 	{StatementUnsigned, Contradicted, "a statement is not signed by an operator of the trust folder"},
+	{StatementInvalid, Contradicted, "a statement goes against the policy, the hold or the entries before it"},
 
 	{QuoteMalformed, Contradicted, "a quote or its signature is not what a TPM makes"},
 	{QuoteSignature, Contradicted, "the AK did not sign the quote"},

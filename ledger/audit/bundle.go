@@ -54,12 +54,13 @@ func (a bundleAddenda) Open(digest ledger.Hash) (io.ReadCloser, bool, error) {
 // follows FORMAT.md, "Verifying a bundle".
 func CheckBundle(trust *ledger.Trust, b *ledger.Bundle) (*Report, error) {
 	r := &Report{Entries: 0}
-	c := &bundleCheck{Report: r, trust: trust, b: b, state: NewState(trust), roots: make(map[uint64]ledger.Hash), used: make(map[string]bool), index: make(map[string]uint64)}
+	c := &bundleCheck{Report: r, trust: trust, b: b, state: NewState(trust), roots: make(map[uint64]ledger.Hash), used: make(map[string]bool), index: make(map[string]uint64), known: make(map[ledger.Hash]*item)}
 	c.state.partial = true
 	items, err := c.items()
 	if err != nil {
 		return nil, err
 	}
+	c.state.SetLog(c)
 	// SPEC: 4. Statements of operators first: an erasure is logged after the
 	// segment whose records it accounts for. Then each host's chain in order.
 	for _, statements := range []bool{true, false} {
@@ -85,6 +86,7 @@ type bundleCheck struct {
 	roots map[uint64]ledger.Hash // by tree size, of every checkpoint seen
 	used  map[string]bool        // files that an entry names
 	index map[string]uint64      // of each host's entry before
+	known map[ledger.Hash]*item  // by leaf hash
 	last  *Segment
 }
 
@@ -112,6 +114,7 @@ func (c *bundleCheck) items() ([]item, error) {
 			it.subject = fmt.Sprintf("%s #%d", host, sequence)
 		}
 		c.use(it)
+		c.known[f.Hash] = &it
 		if it.receipt, err = c.receipt(it); err != nil {
 			return nil, err
 		}
@@ -123,6 +126,33 @@ func (c *bundleCheck) items() ([]item, error) {
 		return cmp.Or(cmp.Compare(x, y), cmp.Compare(xs, ys), cmp.Compare(a.index(), b.index()))
 	})
 	return items, nil
+}
+
+// Segment implements Log with the bundle's segments. One without a proof is not
+// known to stand in the log.
+func (c *bundleCheck) Segment(leaf ledger.Hash) (*Placed, bool, error) {
+	it := c.known[leaf]
+	if it == nil || it.receipt == nil {
+		return nil, false, nil
+	}
+	seg, ok := it.entry.(*ledger.Segment)
+	if !ok {
+		return nil, false, nil
+	}
+	p := &Placed{Segment: seg, NotAfter: it.receipt.NotAfter}
+	note, found, err := c.b.Read(ledger.FolderAnchors, seg.Anchor.Note)
+	if found && err == nil {
+		_, p.NotBefore, _ = checkAnchor(c.trust, it.subject, leaf, seg, note) // its findings are place's
+	}
+	return p, true, err
+}
+
+// NotAfter implements Log.
+func (c *bundleCheck) NotAfter(leaf ledger.Hash) uint64 {
+	if it := c.known[leaf]; it != nil && it.receipt != nil {
+		return it.receipt.NotAfter
+	}
+	return 0
 }
 
 // index returns the entry's index in the log, and after all others where no proof

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -647,13 +648,14 @@ func TestErasure(t *testing.T) {
 	w, h := small(t)
 	leaf, payload := w.leaves[2], segmentAt(t, w, 2).Payload.Digest
 	policy := state(w, &ledger.Retention{Log: origin, Policy: 7, Days: 30, Statement: "thirty days", Time: 1}, h)
+	w.now = w.now.Add(31 * 24 * time.Hour)
 	state(w, &ledger.Erasure{Log: origin, Retention: policy, Erased: []ledger.Erased{{Leaf: leaf, Payload: payload}}, Reason: "older than thirty days", Time: 2}, h)
 	r := without(w, payload)
 	refuse(t, r, ledger.PayloadErased)
 	if slices.Contains(codes(r), ledger.EntryMissing) {
 		t.Errorf("the retention policy was not found: %v", r.Findings)
 	}
-	if r.Class() != ledger.Undecided || !strings.Contains(r.Segments[1].Statement(), "erased under retention policy 7 by [operator.example]") {
+	if r.Class() != ledger.Undecided || !strings.Contains(r.Segments[1].Statement(), "erased under retention policy 7 by [operator.example], erasure "+fmt.Sprintf("%x", w.leaves[5])[:12]+"… witnessed by ") {
 		t.Errorf("%s: %s; %v", r.Class(), r.Segments[1].Statement(), r.Findings)
 	}
 	w, _ = small(t)

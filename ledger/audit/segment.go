@@ -49,6 +49,8 @@ type ErasedSegment struct {
 	By     []string `json:"by"`
 	Reason string   `json:"reason"`
 	Time   uint64   `json:"time"` // Unix seconds, the operator's word
+	// Witnessed is when witnesses had seen the erasure, 0 if that is not known.
+	Witnessed uint64 `json:"witnessed,omitempty"`
 }
 
 // judgeSegment follows FORMAT.md, "Verifying a segment".
@@ -98,9 +100,16 @@ func (s *State) erasedBy(leaf ledger.Hash, payload ledger.Hash) *ErasedSegment {
 	if p := s.retentions[e.Retention]; p != nil {
 		erased.Policy = p.Policy
 	}
+	if s.log != nil {
+		erased.Witnessed = s.log.NotAfter(e.leaf)
+	}
 	return erased
 }
 
 func (e *ErasedSegment) String() string {
-	return fmt.Sprintf("erased under retention policy %d by %v, erasure %.12s…: %s", e.Policy, e.By, e.Leaf, e.Reason)
+	when := "stated at " + Time(e.Time)
+	if e.Witnessed > 0 {
+		when = "witnessed by " + Time(e.Witnessed)
+	}
+	return fmt.Sprintf("erased under retention policy %d by %v, erasure %.12s… %s: %s", e.Policy, e.By, e.Leaf, when, e.Reason)
 }

@@ -25,8 +25,12 @@ type State struct {
 	eks     map[ledger.Name]string
 	ekKeys  map[[32]byte]string // by quote.EK's KeyDigest: one key can be put into areas of several names
 
+	log        Log // nil: statements are not held to what they name
 	retentions map[ledger.Hash]*ledger.Retention
-	erased     map[ledger.Hash]erasure // by leaf hash of the segment
+	policy     ledger.Hash                  // of the retention in force
+	holds      map[ledger.Hash]*ledger.Hold // in force
+	verdicts   map[string][]verdict         // by host, in the log's order
+	erased     map[ledger.Hash]erasure      // by leaf hash of the segment
 	acks       map[ledger.Hash]*ledger.Acknowledgement
 }
 
@@ -43,9 +47,14 @@ func NewState(trust *ledger.Trust) *State {
 		trust: trust, hosts: make(map[string]*Host), aks: make(map[ledger.Name]string), eks: make(map[ledger.Name]string),
 		ekKeys:     make(map[[32]byte]string),
 		retentions: make(map[ledger.Hash]*ledger.Retention), erased: make(map[ledger.Hash]erasure),
-		acks: make(map[ledger.Hash]*ledger.Acknowledgement),
+		acks:  make(map[ledger.Hash]*ledger.Acknowledgement),
+		holds: make(map[ledger.Hash]*ledger.Hold), verdicts: make(map[string][]verdict),
 	}
 }
+
+// SetLog has statements held to what they name. It must be called before the
+// first of them is judged.
+func (s *State) SetLog(l Log) { s.log = l }
 
 // A Host is the state of one host's chain.
 type Host struct {
@@ -88,6 +97,7 @@ type Judgement struct {
 	next    *Host // the host's state after the entry, nil for statements
 	by      []string
 	ekKey   *[32]byte // of an enrolment whose evidence was at hand
+	verdict *verdict  // of an appraisal whose segment is known
 	fork    bool      // whether the chain has an entry in this place already
 	subject string
 }

@@ -19,8 +19,19 @@ func (s *State) judgeStatement(j *Judgement, e ledger.Statement) {
 		j.find(ledger.StatementUnsigned, "no operator of the trust folder has signed this %s", e.Format())
 	}
 	j.by = by
-	if e, ok := e.(*ledger.Erasure); ok && s.retentions[e.Retention] == nil {
-		j.find(ledger.EntryMissing, "the retention policy %x that it follows is not known", e.Retention[:6])
+	switch e := e.(type) {
+	case *ledger.Retention:
+		if _, before := s.Policy(); before != nil && e.Policy <= before.Policy {
+			j.find(ledger.StatementInvalid, "retention policy %d follows policy %d", e.Policy, before.Policy)
+		}
+	case *ledger.Erasure:
+		s.judgeErasure(j, e)
+	case *ledger.Release:
+		if s.holds[e.Hold] == nil && !s.partial {
+			j.find(ledger.EntryMissing, "the hold %x that it releases is not in force", e.Hold[:6])
+		}
+	case *ledger.Appraisal:
+		s.judgeAppraisal(j, e)
 	}
 }
 
@@ -30,10 +41,18 @@ func (s *State) commitStatement(j *Judgement) {
 	}
 	switch e := j.entry.(type) {
 	case *ledger.Retention:
-		s.retentions[j.leaf] = e
+		s.retentions[j.leaf], s.policy = e, j.leaf
 	case *ledger.Erasure:
 		for _, x := range e.Erased {
 			s.erased[x.Leaf] = erasure{j.leaf, j.by, x.Payload, e}
+		}
+	case *ledger.Hold:
+		s.holds[j.leaf] = e
+	case *ledger.Release:
+		delete(s.holds, e.Hold)
+	case *ledger.Appraisal:
+		if j.verdict != nil {
+			s.verdicts[e.Host] = append(s.verdicts[e.Host], *j.verdict)
 		}
 	case *ledger.Acknowledgement:
 		if e.Finding == ledger.Gap {

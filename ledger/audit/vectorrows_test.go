@@ -52,7 +52,7 @@ func (m *maker) makeRows() {
 		h.seal(0)
 		m.row("segment-"+slug(row.name), "the last segment, altered after its quote: "+row.name, w, row.want)
 	}
-	for prefix, rows := range map[string][]playRow{"chain-": chainRows(m.t), "enrolment-": enrolmentRows(), "host-": hostRows(m.t)} {
+	for prefix, rows := range map[string][]playRow{"chain-": chainRows(m.t), "enrolment-": enrolmentRows(), "host-": hostRows(m.t), "erasure-": erasureRows()} {
 		for _, row := range rows {
 			w, h := small(m.t)
 			row.play(w, h)

@@ -363,6 +363,7 @@ func (m *maker) erased() {
 	}
 	payload := segmentAt(m.t, w, 2).Payload.Digest
 	policy := state(&ledger.Retention{Log: origin, Policy: 7, Days: 30, Statement: "thirty days", Time: 1})
+	w.now = w.now.Add(31 * 24 * time.Hour)
 	state(&ledger.Erasure{Log: origin, Retention: policy, Erased: []ledger.Erased{{Leaf: w.leaves[2], Payload: payload}}, Reason: "older than thirty days", Time: 2})
 	w.sources = slices.DeleteFunc(w.sources, func(s ledger.BundleSource) bool { return s.Hash == payload })
 	m.bundle("payload-erased", "records erased by a stated policy", w, w.bundle(nil), ledger.PayloadErased)
