@@ -1,7 +1,10 @@
 package audit
 
 import (
+	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/imaledger/imaledger/ledger"
 )
@@ -46,7 +49,7 @@ func (s *State) Keeps(seg *Placed, now uint64) string {
 	case policy.Days == ledger.Forever:
 		return fmt.Sprintf("retention policy %d keeps records forever", policy.Policy)
 	case seg.NotAfter == 0 || now == 0:
-		return "no witness states when it came into the log"
+		return "no witness states yet on which day it came into the log"
 	case now < end(seg.NotAfter, policy):
 		return fmt.Sprintf("retention policy %d keeps it until %s", policy.Policy, Time(end(seg.NotAfter, policy)))
 	case policy.Appraisal && !s.appraised(seg.Segment):
@@ -81,7 +84,7 @@ func (s *State) keptThen(seg *Placed, then uint64) string {
 	}
 	for leaf, h := range s.holds {
 		if (h.Host == "" || h.Host == seg.Host) && seg.NotBefore >= h.From && seg.NotAfter > 0 && seg.NotAfter <= h.To {
-			return fmt.Sprintf("hold %x was in force", leaf[:6])
+			return fmt.Sprintf("hold %x was in force: %s", leaf[:6], h.Reason)
 		}
 	}
 	return ""
@@ -147,5 +150,13 @@ func (s *State) judgeAppraisal(j *Judgement, e *ledger.Appraisal) {
 		j.find(ledger.StatementInvalid, "it is about host %s, and names a segment of host %s", e.Host, seg.Host)
 	default:
 		j.verdict = &verdict{seg.Sequence, e.Passed}
+	}
+}
+
+// Holds calls f for each hold in force, in the order of their leaf hashes.
+func (s *State) Holds(f func(leaf ledger.Hash, h *ledger.Hold)) {
+	order := slices.SortedFunc(maps.Keys(s.holds), func(a, b ledger.Hash) int { return bytes.Compare(a[:], b[:]) })
+	for _, leaf := range order {
+		f(leaf, s.holds[leaf])
 	}
 }

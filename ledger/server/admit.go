@@ -114,6 +114,11 @@ func (s *Server) admitLocked(h *chain, leaf ledger.Hash, raw []byte, entry ledge
 		return 0, s.failure
 	}
 	s.chains.commit(j, leaf, entry, index)
+	if e, ok := entry.(*ledger.Erasure); ok {
+		if err := s.erase(payloadsOf(e)...); err != nil {
+			s.config.Logger.Error("a payload that was erased is still there; the next attempt follows", "error", err)
+		}
+	}
 	if err := s.pending.named(entry.Addenda()...); err != nil {
 		// The entry stands; the next start removes the marks.
 		s.config.Logger.Error("a mark of an upload stays", "error", err)
@@ -133,6 +138,10 @@ func (s *Server) judge(h *chain, leaf ledger.Hash, raw []byte, entry ledger.Entr
 			Code: ledger.EntryWrongLog, Subject: "entry", Text: fmt.Sprintf("made for log %s, this is %s", entry.LogOrigin(), s.Origin()),
 		}}})
 	}
+	f, err := s.refersTo(context.Background(), entry)
+	if err != nil {
+		return nil, err
+	}
 	var missing []ledger.Hash
 	for _, digest := range entry.Addenda() {
 		_, found, err := s.addenda.Size(digest)
@@ -144,9 +153,9 @@ func (s *Server) judge(h *chain, leaf ledger.Hash, raw []byte, entry ledger.Entr
 		}
 	}
 	if len(missing) > 0 {
-		return nil, s.judgeIncomplete(h, leaf, raw, entry, missing)
+		return nil, s.judgeIncomplete(h, leaf, raw, entry, missing, f)
 	}
-	j := s.chains.judge(h, leaf, entry, s.addenda)
+	j := s.chains.judge(h, leaf, entry, s.addenda, f)
 	if j.Err != nil {
 		// Not wrapped: that a stored file has decayed is not the request's fault.
 		return nil, fmt.Errorf("judge leaf %x: %v", leaf[:6], j.Err)
@@ -160,6 +169,10 @@ func (s *Server) judge(h *chain, leaf ledger.Hash, raw []byte, entry ledger.Entr
 		// Also what is undecided of an anchor, such as a quorum not met: an
 		// agent has a better one, and without one nothing dates the quote.
 		findings, passed = append(findings, more...), passed && len(more) == 0
+	}
+	if e, ok := entry.(*ledger.Erasure); ok && passed {
+		more := s.judgeErasure(leaf, e, f)
+		findings, passed = append(findings, more...), len(more) == 0
 	}
 	if passed {
 		return j, nil
@@ -184,8 +197,8 @@ func (s *Server) contradict(leaf ledger.Hash, raw []byte, entry ledger.Entry, fi
 // is known by its head. An entry that only lacks them, and that its TPM has
 // signed, shows that its submitter may upload them: its head names the newest
 // entry of the host's chain, so it is no old one that stands in the log.
-func (s *Server) judgeIncomplete(h *chain, leaf ledger.Hash, raw []byte, entry ledger.Entry, missing []ledger.Hash) error {
-	j := s.chains.judge(h, leaf, entry, nil)
+func (s *Server) judgeIncomplete(h *chain, leaf ledger.Hash, raw []byte, entry ledger.Entry, missing []ledger.Hash, f facts) error {
+	j := s.chains.judge(h, leaf, entry, nil, f)
 	if ledger.Worst(j.Findings) == ledger.Contradicted {
 		return s.contradict(leaf, raw, entry, j.Findings)
 	}

@@ -26,6 +26,7 @@ type chains struct {
 	fleet *audit.State
 	hosts map[string]*chain
 	index map[ledger.Hash]uint64 // in the log, by leaf hash
+	kept  kept
 }
 
 // A chain is one host's. Its lock is held from judgement to commit, so of two
@@ -38,7 +39,7 @@ type chain struct {
 }
 
 func newChains(trust *ledger.Trust) *chains {
-	return &chains{trust: trust, fleet: audit.NewState(trust), hosts: make(map[string]*chain), index: make(map[ledger.Hash]uint64)}
+	return &chains{trust: trust, fleet: audit.NewState(trust), hosts: make(map[string]*chain), index: make(map[ledger.Hash]uint64), kept: newKept()}
 }
 
 // find returns the index of a leaf.
@@ -112,8 +113,8 @@ func (c *chains) lock(entry ledger.Entry) (h *chain, unlock func()) {
 }
 
 // judge holds an entry against the host's chain h, nil if there is none, or
-// against the fleet. The entry is locked.
-func (c *chains) judge(h *chain, leaf ledger.Hash, entry ledger.Entry, addenda audit.Addenda) *audit.Judgement {
+// against the fleet, a statement to what it refers to. The entry is locked.
+func (c *chains) judge(h *chain, leaf ledger.Hash, entry ledger.Entry, addenda audit.Addenda, f facts) *audit.Judgement {
 	if _, segment := entry.(*ledger.Segment); segment {
 		if h == nil {
 			return audit.NewState(c.trust).Judge(leaf, entry, addenda)
@@ -122,6 +123,7 @@ func (c *chains) judge(h *chain, leaf ledger.Hash, entry ledger.Entry, addenda a
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.fleet.SetLog(f)
 	return c.fleet.Judge(leaf, entry, addenda)
 }
 
@@ -133,6 +135,7 @@ func (c *chains) commit(j *audit.Judgement, leaf ledger.Hash, entry ledger.Entry
 	defer c.mu.Unlock()
 	c.fleet.Commit(j)
 	c.index[leaf] = index
+	c.kept.commit(leaf, entry, index, func(leaf ledger.Hash) (uint64, bool) { i, found := c.index[leaf]; return i, found })
 	e, ok := entry.(ledger.HostEntry)
 	if !ok {
 		return

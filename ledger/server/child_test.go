@@ -93,7 +93,7 @@ func newChildLedger(t *testing.T) *childLedger {
 	}
 	policy := "log " + vkey + "\n"
 	for i := range 3 {
-		key, w := newWitness(t, fmt.Sprintf("witness%d.example", i), vkey)
+		key, w := newWitness(t, fmt.Sprintf("witness%d.example", i), vkey, time.Now)
 		policy += fmt.Sprintf("witness w%d %s %s\n", i, key, w.url)
 	}
 	c := &childLedger{spec: childSpec{

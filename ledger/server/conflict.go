@@ -55,21 +55,7 @@ func (s *Server) keepConflict(leaf ledger.Hash, raw []byte, e ledger.HostEntry, 
 
 // writeOnce writes a file named by its leaf hash, unless it is there.
 func writeOnce(dir string, leaf ledger.Hash, raw []byte) error {
-	name := filepath.Join(dir, fmt.Sprintf("%x", leaf))
-	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	temp, err := os.CreateTemp(dir, ".new-")
-	if err != nil {
-		return err
-	}
-	_, err = temp.Write(raw)
-	err = errors.Join(err, temp.Sync(), temp.Close())
-	if err == nil {
-		err = os.Rename(temp.Name(), name)
-	}
-	if err != nil {
-		os.Remove(temp.Name())
+	if err := writeFileOnce(dir, fmt.Sprintf("%x", leaf), raw); err != nil {
 		return fmt.Errorf("keep evidence %x: %w", leaf[:6], err)
 	}
 	return nil

@@ -62,6 +62,9 @@ func (s *Server) tidy() {
 		return
 	}
 	defer s.end()
+	if err := s.finishErasures(); err != nil {
+		s.config.Logger.Error("a payload that was erased is still there", "error", err)
+	}
 	whole, err := s.pending.sweep(s.addenda.Delete)
 	parts, e := s.spool.sweep(s.config.Now(), s.config.PendingLife)
 	if err = errors.Join(err, e); err != nil {

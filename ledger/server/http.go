@@ -51,6 +51,7 @@ func (s *Server) routes() {
 	handle("GET /tile/{path...}", s.getTile)
 	handle("GET /addenda.v1", s.getAddendaMarker)
 	handle("GET /addenda/{s0}/{s1}/{digest}", s.getAddendum)
+	s.retentionRoutes(handle)
 	handle("GET /healthz", s.getHealth)
 }
 

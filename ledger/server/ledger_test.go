@@ -38,6 +38,8 @@ type testLedger struct {
 	vkey      string
 	policy    []byte
 	witnesses []*testWitness
+	operator  note.Signer
+	ahead     atomic.Int64 // nanoseconds that the witnesses' clocks are ahead
 	http      *httptest.Server
 	enrolled  map[string]*testTPM // by enrol
 }
@@ -72,7 +74,7 @@ func (w *testWitness) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.Witness.ServeHTTP(rw, r)
 }
 
-func newWitness(t testing.TB, name, logKey string) (vkey string, tw *testWitness) {
+func newWitness(t testing.TB, name, logKey string, now func() time.Time) (vkey string, tw *testWitness) {
 	t.Helper()
 	key, err := witness.GenerateKey(rand.Reader, name)
 	if err != nil {
@@ -82,7 +84,7 @@ func newWitness(t testing.TB, name, logKey string) (vkey string, tw *testWitness
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := witness.New(witness.Config{Key: key, Logs: []witness.Log{l}, Dir: t.TempDir()})
+	w, err := witness.New(witness.Config{Key: key, Logs: []witness.Log{l}, Dir: t.TempDir(), Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,12 +107,14 @@ func newConfig(t testing.TB, grades ...ledger.Grade) *testLedger {
 	registrar, registrarKey := signer(t, "registrar.example")
 	policy := fmt.Sprintf("log %s\n", vkey)
 	for i := range 3 {
-		key, w := newWitness(t, fmt.Sprintf("witness%d.example", i), vkey)
+		key, w := newWitness(t, fmt.Sprintf("witness%d.example", i), vkey, func() time.Time { return time.Now().Add(time.Duration(l.ahead.Load())) })
 		policy += fmt.Sprintf("witness w%d %s %s\n", i, key, w.url)
 		l.witnesses = append(l.witnesses, w)
 	}
 	policy += "group two 2 w0 w1 w2\nquorum two\n"
-	rules := ledger.TrustRulesFormat + "\nregistrar " + registrarKey + "\nregistrars 1\n"
+	operator, operatorKey := signer(t, "operator.example")
+	l.operator = operator
+	rules := ledger.TrustRulesFormat + "\nregistrar " + registrarKey + "\nregistrars 1\noperator " + operatorKey + "\n"
 	software := false
 	for _, g := range grades {
 		rules += "grade " + string(g)

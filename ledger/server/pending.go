@@ -241,6 +241,35 @@ func (p *pending) sweep(remove func(ledger.Hash) error) (n int, err error) {
 	return n, err
 }
 
+// remove removes an addendum, marked or not, unless it is needed. Who has a claim
+// on it keeps it for now: the error says so.
+func (p *pending) remove(digest ledger.Hash, needed func() bool, remove func(ledger.Hash) error) error {
+	p.mu.Lock()
+	if p.claims[digest] > 0 || p.removing[digest] != nil {
+		p.mu.Unlock()
+		return fmt.Errorf("addendum %x: somebody is at work with it", digest[:6])
+	}
+	gone := make(chan struct{})
+	p.removing[digest] = gone
+	p.mu.Unlock()
+
+	var err error
+	// Who had a claim until now has told the chains what he needs it for, and who
+	// wants one waits.
+	if !needed() {
+		err = remove(digest)
+	}
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.removing, digest)
+	close(gone)
+	if err != nil {
+		return fmt.Errorf("remove addendum %x: %w", digest[:6], err)
+	}
+	return nil
+}
+
 func (p *pending) removeOne(digest ledger.Hash, remove func(ledger.Hash) error) (removed bool, err error) {
 	p.mu.Lock()
 	m, found := p.marks[digest]

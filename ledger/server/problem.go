@@ -39,6 +39,7 @@ func problemOf(err error) *client.Problem {
 		late    *limitError
 		hole    *offsetError
 		coding  *codingError
+		erased  *erasedError
 	)
 	p := &client.Problem{Detail: err.Error()}
 	defer func() { p.Type = problemBase + p.Type }()
@@ -69,6 +70,8 @@ func problemOf(err error) *client.Problem {
 		p.Type, p.Status, p.Title = "offset", http.StatusRequestedRangeNotSatisfiable, "the upload would leave a hole"
 	case errors.As(err, &coding):
 		p.Type, p.Status, p.Title = "coding", http.StatusUnsupportedMediaType, "unknown content coding"
+	case errors.As(err, &erased):
+		p.Type, p.Status, p.Title = "erased", http.StatusGone, "erased by policy"
 	case errors.Is(err, errTooSlow):
 		p.Type, p.Status, p.Title = "too-slow", http.StatusRequestTimeout, "too slow"
 	case errors.Is(err, errRegistrars):

@@ -23,6 +23,7 @@ type publication struct {
 	interval time.Duration
 	logger   *slog.Logger
 	fail     func(error)
+	keep     func(*ledger.Checkpoint) error // nil: checkpoints are not kept
 
 	mu      sync.Mutex
 	newest  *ledger.Checkpoint // nil before the first
@@ -88,6 +89,11 @@ func (p *publication) update(raw []byte) error {
 	}
 	if p.newest != nil && c.Size < p.newest.Size {
 		return &integrityError{fmt.Errorf("published checkpoint has size %d, the one before had %d", c.Size, p.newest.Size)}
+	}
+	if p.keep != nil {
+		if err := p.keep(c); err != nil {
+			p.logger.Error("the day's checkpoint is not kept", "error", err)
+		}
 	}
 	p.newest = c
 	close(p.changed)

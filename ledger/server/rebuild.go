@@ -108,7 +108,11 @@ func (s *Server) replay(index uint64, raw []byte) error {
 	}
 	h, unlock := s.chains.lock(entry)
 	defer unlock()
-	j := s.chains.judge(h, leaf, entry, nil)
+	f, err := s.refersTo(context.Background(), entry)
+	if err != nil {
+		return fmt.Errorf("entry %d: %w", index, err)
+	}
+	j := s.chains.judge(h, leaf, entry, nil, f)
 	if ledger.Worst(j.Findings) == ledger.Contradicted {
 		return fmt.Errorf("entry %d was admitted and is now contradicted; the trust folder must keep every key and grade that older entries rest on: %w", index, &refusal{Findings: j.Findings})
 	}

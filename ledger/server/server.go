@@ -25,6 +25,7 @@
 //
 //	log/                  Tessera's tiles, entries and newest checkpoint
 //	addenda/              payloads, anchors, enrolment evidence (c2sp.org/tlog-addenda)
+//	history/              the first checkpoint of each day
 //	evidence/conflicts/   what was refused because the host's chain went another way
 //	lock                  held by the process
 //
@@ -100,6 +101,11 @@ type Config struct {
 	Stall          time.Duration  // how long a transfer has for each 32 KiB
 	PendingLife    time.Duration  // how long an addendum that no entry names is kept
 
+	// Eraser is an operator's key: with it the ledger erases by itself what the
+	// retention policy no longer keeps.
+	Eraser        note.Signer
+	EraseInterval time.Duration // default: an hour
+
 	Logger *slog.Logger     // default: none
 	Now    func() time.Time // default: time.Now
 	Rand   io.Reader        // default: crypto/rand
@@ -118,6 +124,7 @@ type Server struct {
 	addenda    addendaStore
 	chains     *chains
 	anchors    anchors
+	history    *history
 	desk       *desk
 	sessions   *sessions[*enrolling]
 	registrars []Registrar
@@ -185,6 +192,9 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.openDoor(); err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
+	if s.history, err = openHistory(filepath.Join(s.config.Dir, "history"), s.config.Trust.Policy, s.Origin()); err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
 	if s.log, err = openLog(ctx, &s.config, s.fail); err != nil {
 		return fmt.Errorf("ledger: open the log: %w", err)
 	}
@@ -193,8 +203,14 @@ func (s *Server) open(ctx context.Context) error {
 		s.log.close()
 		return fmt.Errorf("ledger: read the log: %w", err)
 	}
+	if err := s.finishErasures(); err != nil {
+		s.log.close()
+		return fmt.Errorf("ledger: finish erasures: %w", err)
+	}
+	s.log.newest.keep = s.history.add
 	s.log.watch()
 	go s.watchDoor()
+	go s.watchErasures()
 	return nil
 }
 
@@ -204,6 +220,7 @@ func (s *Server) setDefaults() error {
 	s.config.SessionLife = or(s.config.SessionLife, DefaultSessionLife)
 	s.config.TokenLife = or(s.config.TokenLife, DefaultTokenLife)
 	s.config.Stall = or(s.config.Stall, DefaultStall)
+	s.config.EraseInterval = or(s.config.EraseInterval, DefaultEraseInterval)
 	s.config.PendingLife = or(s.config.PendingLife, DefaultPendingLife)
 	s.config.MaxPayload = min(or(s.config.MaxPayload, ledger.MaxPayload), ledger.MaxPayload)
 	if s.config.Logger == nil {

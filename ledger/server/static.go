@@ -160,6 +160,9 @@ func (s *Server) getAddendum(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !found {
+		if by, erased := s.chains.erasedBy(digest); erased {
+			return &erasedError{by}
+		}
 		return errNotFound
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
