@@ -134,6 +134,7 @@ func (w *world) newLedger() (*server.Server, *ledger.Trust) {
 	}
 	s, err := server.New(t.Context(), server.Config{
 		Dir: dir, Signer: w.signer, Trust: trust, Registrars: []note.Signer{w.registrar}, AllowSoftware: strings.Contains(rules, "software"), PublicPayloads: true,
+		PrivateEntries: true, Limits: server.DefaultLimits(), // a host needs no more than what is given to every one
 		CheckpointInterval: 100 * time.Millisecond, BatchMaxAge: 5 * time.Millisecond,
 	})
 	if err != nil {

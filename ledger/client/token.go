@@ -10,34 +10,27 @@ import (
 )
 
 // An uploadToken is what the ledger gave last: it says in whose name addenda are
-// uploaded. It comes with the answer to an entry that a host's TPM has signed, and
-// is good for a while.
+// uploaded. It comes with the answer to an entry that a host's TPM has signed.
+//
+// It is shown until the ledger says no, and Upload then gets another one. When it
+// expires is not looked at: a host's clock may be wrong by years.
 type uploadToken struct {
-	mu      sync.Mutex
-	token   string
-	expires time.Time
+	mu    sync.Mutex
+	token string
 }
 
 // note keeps a token that an answer has.
 func (u *uploadToken) note(h http.Header) {
-	token := h.Get("Upload-Token")
-	expires, err := http.ParseTime(h.Get("Upload-Token-Expires"))
-	if token == "" || err != nil {
-		return
+	if token := h.Get("Upload-Token"); token != "" {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.token = token
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.token, u.expires = token, expires
 }
 
-// get returns the token while it is good, else nothing. Where the clocks of host
-// and ledger differ the ledger says no, and Upload gets another one.
 func (u *uploadToken) get() string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !time.Now().Before(u.expires) {
-		return ""
-	}
 	return u.token
 }
 

@@ -176,7 +176,8 @@ type enrolled struct {
 	leaf  ledger.Hash
 	index uint64
 	entry []byte
-	// uploader is the host, if its TPM has answered just now.
+	// uploader is the host, if its TPM has answered just now, as each registrar
+	// found. Who has no TPM has shown nothing.
 	uploader string
 }
 
@@ -222,7 +223,11 @@ func (s *Server) enrol(ctx context.Context, begun *enrolling, activated [][]byte
 		return nil, err
 	}
 	s.config.Logger.Info("enrolled", "host", c.host, "sequence", e.Sequence, "grade", c.grade, "ak", e.AK.String())
-	return &enrolled{leaf, index, raw, c.host}, nil
+	made := &enrolled{leaf: leaf, index: index, entry: raw}
+	if c.ek != nil {
+		made.uploader = c.host
+	}
+	return made, nil
 }
 
 // sameEnrolment returns the newest entry of the host's chain if it says what e
@@ -234,7 +239,7 @@ func (s *Server) sameEnrolment(e *ledger.Enrolment) (*enrolled, error) {
 	if !found || sequence != before.Sequence || before.EK != e.EK || before.AK != e.AK || before.Grade != e.Grade {
 		return nil, nil
 	}
-	return &enrolled{leaf, index, before.Marshal(), ""}, nil
+	return &enrolled{leaf: leaf, index: index, entry: before.Marshal()}, nil
 }
 
 // sign has the registrars sign, each for its own activation.

@@ -2,31 +2,20 @@
 // to a Merkle tile log (c2sp.org/tlog-tiles), has the log's checkpoints cosigned
 // by witnesses, gives proofs, and enrols hosts.
 //
-// Over HTTP it takes
-//
-//	PUT  /addenda/<s0>/<s1>/<sha256>   an addendum; the digest is checked
-//	POST /leaf                         an entry; "Prefer: wait=N" waits N seconds for
-//	                                   the witnesses. 200 is a c2sp.org/tlog-proof, 202
-//	                                   says that it is durable and where to ask
-//	POST /enrol, /enrol/activate       an enrolment, in two steps; see package client
-//
-// and gives
-//
-//	GET /proof/<leaf hash>             a proof, or 202
-//	GET /host/<name>/head              the newest entry of a host's chain
-//	GET /checkpoint, /tile/...         c2sp.org/tlog-tiles
-//	GET /addenda.v1, /addenda/...      c2sp.org/tlog-addenda
-//	GET /healthz
-//
-// What it refuses is RFC 9457 problem details with the audit's findings: 409 where
-// the host's chain went another way, 422 otherwise.
+// API.md has what it takes and gives over HTTP, and who may do what. What it
+// refuses is RFC 9457 problem details with the audit's findings: 409 where the
+// host's chain went another way, 422 otherwise.
 //
 // One directory holds everything, and one process at a time:
 //
 //	log/                  Tessera's tiles, entries and newest checkpoint
 //	addenda/              payloads, anchors, enrolment evidence (c2sp.org/tlog-addenda)
 //	history/              the first checkpoint of each day
+//	uploads/pending/      marks of addenda that no entry names yet
+//	uploads/unfinished/   uploads that broke off
+//	upload-token.key      what upload tokens are made with
 //	evidence/conflicts/   what was refused because the host's chain went another way
+//	evidence/refusals.json  what was refused lately, for the operator
 //	lock                  held by the process
 //
 // The log is the truth. What else the server knows, which leaf has which index

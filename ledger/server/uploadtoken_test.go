@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -42,7 +43,6 @@ func (l *testLedger) as(t testing.TB, token, method, path string, body []byte, h
 func TestUploadToken(t *testing.T) {
 	l := closedLedger(t, nil)
 	h := l.enrolHost(t, "h")
-	l.Client = &client.Client{Base: l.http.URL} // the enrolment gave a token too
 	anchor := l.anchor(t)
 	leaf, payload := h.segment(t, testOrigin, anchor, "/bin/sh")
 	path := "/" + ledger.AddendumPath(sha256.Sum256(payload))
@@ -84,7 +84,6 @@ func TestUploadToken(t *testing.T) {
 func TestClientGetsItsToken(t *testing.T) {
 	l := closedLedger(t, nil)
 	h := l.enrolHost(t, "h")
-	l.Client = &client.Client{Base: l.http.URL}
 	for i := range 3 {
 		anchor := l.anchor(t)
 		leaf, payload := h.segment(t, testOrigin, anchor, fmt.Sprint("/bin/", i))
@@ -137,6 +136,34 @@ func TestNoTokenForOthers(t *testing.T) {
 	resp, _ := l.do(t, "POST", "/leaf", bytes.NewReader(good))
 	if resp.Header.Get("Upload-Token") == "" {
 		t.Error("the good one gives none")
+	}
+}
+
+// A TPM that has answered its registrars shows who it is; a key that anyone can
+// name shows nothing.
+func TestEnrolmentGivesToken(t *testing.T) {
+	l := newConfig(t, ledger.GradeFirstUse)
+	l.config.PublicUploads = false
+	l.start(t)
+	body, err := json.Marshal(l.begin(t, "h", newTestTPM(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, b := l.do(t, "POST", "/enrol/activate", bytes.NewReader(body))
+	token := resp.Header.Get("Upload-Token")
+	if got, err := l.server.tokens.read(token); got != "h" || err != nil {
+		t.Errorf("%s %s: the token is %q's, %v", resp.Status, b, got, err)
+	}
+
+	l = closedLedger(t, nil)
+	body, err = json.Marshal(client.EnrolRequest{Host: "h", AKPublic: newTestAK(t).ak})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if resp, b := l.do(t, "POST", "/enrol", bytes.NewReader(body)); resp.StatusCode >= 300 || resp.Header.Get("Upload-Token") != "" {
+			t.Errorf("%s %q %s", resp.Status, resp.Header.Get("Upload-Token"), b)
+		}
 	}
 }
 
