@@ -39,16 +39,18 @@ type demo struct {
 	trust  *ledger.Trust
 	hosts  []*demoHost
 
-	logSigner note.Signer // for the lies
-	entries   [][]byte
-	sources   []ledger.BundleSource // addenda
-	closers   []func() error
+	now         func() time.Time // of TPMs in software, and of the witnesses
+	operatorKey string           // private, in the note encoding
+	logSigner   note.Signer      // for the lies
+	entries     [][]byte
+	sources     []ledger.BundleSource // addenda
+	closers     []func() error
 }
 
 // startDemo starts the hosts' TPMs, the witnesses and the ledger. Close ends
 // what was started, also after an error.
 func startDemo(ctx context.Context, dir string, now func() time.Time) (*demo, error) {
-	d := &demo{dir: dir}
+	d := &demo{dir: dir, now: now}
 	for _, h := range []struct{ name, list string }{{"web1.example", "stock-6.1"}, {"db1.example", "staging-7.3"}} {
 		host, err := newDemoHost(dir, h.name, h.list, now)
 		if err != nil {
@@ -90,7 +92,7 @@ func (d *demo) startLedger(ctx context.Context) error {
 	if registrar, registrarKey, err = demoKey("registrar.demo.example"); err != nil {
 		return err
 	}
-	if _, operatorKey, err = demoKey("operator.demo.example"); err != nil {
+	if d.operatorKey, operatorKey, err = note.GenerateKey(rand.Reader, "operator.demo.example"); err != nil {
 		return err
 	}
 	policy := "log " + logKey + "\n"
@@ -152,7 +154,7 @@ func (d *demo) startWitness(i int, logKey string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	w, err := witness.New(witness.Config{Key: key, Logs: []witness.Log{l}, Dir: filepath.Join(d.dir, fmt.Sprintf("witness%d", i+1))})
+	w, err := witness.New(witness.Config{Key: key, Logs: []witness.Log{l}, Now: d.now, Dir: filepath.Join(d.dir, fmt.Sprintf("witness%d", i+1))})
 	if err != nil {
 		return "", err
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -41,10 +42,12 @@ func TestScript(t *testing.T) {
 			}
 			bin, _, _ := strings.Cut(env.Getenv("PATH"), string(filepath.ListSeparator)) // where Main put it
 			env.Setenv("BIN", bin)
+			env.Values[scriptedLedgerKey{}] = new(*scriptedLedger)
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits": scriptExits, "flip": scriptFlip, "slice": scriptSlice, "records": scriptRecords, "gunzip": scriptGunzip, "mode": scriptMode,
+			"ledger": scriptLedger, "capture": scriptCapture,
 		},
 	})
 }
@@ -139,6 +142,19 @@ func scriptMode(ts *testscript.TestScript, neg bool, args []string) {
 	if got := fmt.Sprintf("%#o", info.Mode()); got != args[1] {
 		ts.Fatalf("%s has mode %s, want %s", args[0], got, args[1])
 	}
+}
+
+// scriptCapture sets a variable to what a regular expression's group finds in the
+// last command's output: capture NAME REGEXP.
+func scriptCapture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: capture NAME REGEXP")
+	}
+	m := regexp.MustCompile(args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(m) < 2 {
+		ts.Fatalf("%s is not in the output", args[1])
+	}
+	ts.Setenv(args[0], m[1])
 }
 
 func scriptRead(ts *testscript.TestScript, name string) []byte {

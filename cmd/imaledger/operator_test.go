@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/client"
+)
+
+// A scriptedLedger is the demonstration's, with clocks that a script moves.
+type scriptedLedger struct {
+	*demo
+	ahead atomic.Int64 // nanoseconds that the witnesses' clocks are ahead
+}
+
+type scriptedLedgerKey struct{}
+
+// scriptLedger runs a ledger for a script: "ledger start" gives $LEDGER, the
+// folder trust and the operator's key operator.key, and has web1.example submit
+// two segments; "ledger days N" lets N days pass for the witnesses, after which
+// web1.example submits another; "ledger bundle FILE" writes everything that the
+// log has.
+func scriptLedger(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: ledger start|days N|bundle FILE")
+	}
+	l, _ := ts.Value(scriptedLedgerKey{}).(**scriptedLedger)
+	ctx := context.Background()
+	switch args[0] {
+	case "start":
+		s := &scriptedLedger{}
+		*l = s
+		// Unix sockets have short names.
+		dir, err := os.MkdirTemp("", "ledger")
+		ts.Check(err)
+		ts.Defer(func() { os.RemoveAll(dir) })
+		s.demo, err = startDemo(ctx, dir, func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) })
+		ts.Defer(func() { s.demo.close() })
+		ts.Check(err)
+		for _, file := range []string{ledger.TrustPolicyFile, ledger.TrustRulesFile} {
+			b, err := os.ReadFile(filepath.Join(dir, "trust", file))
+			ts.Check(err)
+			ts.Check(os.MkdirAll(ts.MkAbs("trust"), 0o755))
+			ts.Check(os.WriteFile(filepath.Join(ts.MkAbs("trust"), file), b, 0o644))
+		}
+		ts.Check(os.WriteFile(ts.MkAbs("operator.key"), []byte(s.operatorKey+"\n"), 0o600))
+		ts.Setenv("LEDGER", s.url)
+		web := s.hosts[0]
+		ts.Check(web.boot())
+		ts.Check(web.enrol(ctx, s.demo))
+		s.submitOne(ts, 20)
+		s.submitOne(ts, 10)
+	case "days":
+		n, err := strconv.Atoi(args[1])
+		ts.Check(err)
+		(*l).ahead.Add(int64(n) * int64(24*time.Hour))
+		(*l).submitOne(ts, 3)
+	case "bundle":
+		sources, err := (*l).everything(ctx)
+		ts.Check(err)
+		ts.Check(writeBundle(ts.MkAbs(args[1]), sources))
+	}
+}
+
+func (s *scriptedLedger) submitOne(ts *testscript.TestScript, records int) {
+	web := s.hosts[0]
+	_, err := web.measure(records)
+	ts.Check(err)
+	_, err = web.seal(context.Background(), s.demo, 0)
+	ts.Check(err)
+}
+
+// everything is a bundle of the whole log, read as a stranger reads it. What is
+// erased is not in it.
+func (s *scriptedLedger) everything(ctx context.Context) ([]ledger.BundleSource, error) {
+	raw, err := s.client.Checkpoint(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.trust.Policy.Verify(raw)
+	if err != nil {
+		return nil, err
+	}
+	var sources []ledger.BundleSource
+	seen := make(map[ledger.Hash]bool)
+	for i := range c.Size {
+		raw, err := s.client.Entry(ctx, i, c.Size)
+		if err != nil {
+			return nil, err
+		}
+		leaf := ledger.LeafHash(raw)
+		a, err := s.client.Proof(ctx, leaf, demoWait)
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, ledger.SourceBytes(ledger.FolderLeaves, raw, ledger.Hash{}), ledger.SourceBytes(ledger.FolderProofs, []byte(a.Proof), leaf))
+		entry, err := ledger.ParseEntry(raw)
+		if err != nil {
+			return nil, err
+		}
+		for _, digest := range entry.Addenda() {
+			folder := ledger.FolderEvidence
+			if seg, ok := entry.(*ledger.Segment); ok {
+				if folder = ledger.FolderPayloads; digest == seg.Anchor.Note {
+					folder = ledger.FolderAnchors
+				}
+			}
+			var content bytes.Buffer
+			err := s.client.Addendum(ctx, digest, ledger.MaxPayload, &content)
+			var p *client.Problem
+			switch {
+			case errors.As(err, &p) && p.Status == http.StatusGone, seen[digest]:
+			case err != nil:
+				return nil, err
+			default:
+				seen[digest] = true
+				sources = append(sources, ledger.SourceBytes(folder, content.Bytes(), ledger.Hash{}))
+			}
+		}
+	}
+	return sources, nil
+}
