@@ -71,6 +71,7 @@ type options struct {
 	sessionLife                       time.Duration
 	publicPayloads, allowSoftwareKeys bool
 	door                              doorOptions
+	erase                             eraserOptions
 }
 
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) error {
@@ -112,6 +113,7 @@ func (o *options) flags(fs *flag.FlagSet) func(io.Writer) *slog.Logger {
 	fs.BoolVar(&o.publicPayloads, "public-payloads", false, "serve measurement records and evidence to everyone")
 	fs.BoolVar(&o.allowSoftwareKeys, "allow-software-keys", false, "enrol hosts without a TPM, for demonstrations; the trust folder must accept grade software")
 	o.door.flags(fs)
+	o.erase.flags(fs)
 	logger := cli.LogFlags(fs)
 	fs.Usage = func() {
 		io.WriteString(fs.Output(), usage)
@@ -139,6 +141,9 @@ func (o *options) config() (server.Config, error) {
 		return c, err
 	}
 	if c.Trust, err = trustdir.Read(o.trust); err != nil {
+		return c, err
+	}
+	if err := o.eraser(&c); err != nil {
 		return c, err
 	}
 	if c.Signer, err = o.readKey(o.origin, o.key); err != nil {

@@ -311,6 +311,15 @@ func TestEraser(t *testing.T) {
 	}
 }
 
+// A key that is no operator's could state nothing.
+func TestEraserIsOperator(t *testing.T) {
+	l := newConfig(t, ledger.GradeSoftware)
+	l.config.Eraser, _ = signer(t, "stranger.example")
+	if _, err := New(t.Context(), l.config); err == nil || !strings.Contains(err.Error(), "no operator's") {
+		t.Fatal(err)
+	}
+}
+
 // A history that was lost makes segments younger, never older.
 func TestHistoryLost(t *testing.T) {
 	l := startLedger(t, ledger.GradeSoftware)

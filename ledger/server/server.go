@@ -33,6 +33,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -226,6 +227,9 @@ func (s *Server) setDefaults() error {
 		return errors.New("ledger: a directory, a signer and a trust folder are needed")
 	case !ledger.ValidOrigin(s.config.Signer.Name()):
 		return fmt.Errorf("ledger: the signer's name %q is no log origin", s.config.Signer.Name())
+	}
+	if e := s.config.Eraser; e != nil && !slices.ContainsFunc(s.config.Trust.Operators, func(v note.Verifier) bool { return v.Name() == e.Name() && v.KeyHash() == e.KeyHash() }) {
+		return fmt.Errorf("ledger: the eraser's key %s is no operator's of the trust folder", e.Name())
 	}
 	return s.openRegistrars()
 }
