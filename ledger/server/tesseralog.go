@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 
 	"k8s.io/klog/v2"
 )
@@ -19,7 +21,35 @@ func RouteLogs(logger *slog.Logger) {
 	if !logger.Enabled(context.Background(), slog.LevelDebug) {
 		logger = slog.New(errorsOnly{logger.Handler()})
 	}
-	klog.SetSlogLogger(logger)
+	tesseraLogs.Store(logger)
+	routeOnce.Do(func() { klog.SetSlogLogger(slog.New(toCurrent{})) })
+}
+
+// Tessera's workers go on for some moments after their log was closed, and klog's
+// own logger must not be replaced under them: it is set once, and passes on to
+// the logger of the last call. Both are the process's, as klog's is.
+var (
+	routeOnce   sync.Once
+	tesseraLogs atomic.Pointer[slog.Logger]
+)
+
+// toCurrent passes records on to the logger of the last call.
+type toCurrent struct{}
+
+func (toCurrent) Enabled(ctx context.Context, l slog.Level) bool {
+	return tesseraLogs.Load().Enabled(ctx, l)
+}
+
+func (toCurrent) Handle(ctx context.Context, r slog.Record) error {
+	return tesseraLogs.Load().Handler().Handle(ctx, r)
+}
+
+func (toCurrent) WithAttrs(a []slog.Attr) slog.Handler {
+	return tesseraLogs.Load().Handler().WithAttrs(a)
+}
+
+func (toCurrent) WithGroup(name string) slog.Handler {
+	return tesseraLogs.Load().Handler().WithGroup(name)
 }
 
 type errorsOnly struct{ slog.Handler }
