@@ -86,5 +86,5 @@ bench:
 
 # Hours of what check does for minutes. A ledger is killed 200 times under 50 hosts.
 soak:
-	IMALEDGER_SOAK=1 $(GO) test -v -timeout 60m -run 'TestKill|TestDiskFails' ./ledger/server
+	IMALEDGER_SOAK=1 $(GO) test -count 1 -v -timeout 60m -run 'TestKill|TestDiskFails|TestPressure' ./ledger/server
 	$(MAKE) check FUZZTIME=5m

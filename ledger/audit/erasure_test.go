@@ -1,10 +1,12 @@
 package audit_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/audit"
 )
 
 const day = 24 * time.Hour
@@ -124,5 +126,55 @@ func TestErasures(t *testing.T) {
 			}
 			refuse(t, r, row.want)
 		})
+	}
+}
+
+// TestKeeps: one who would erase counts what is not certain as kept.
+func TestKeeps(t *testing.T) {
+	w := newWorld(t)
+	at := func(days uint64) uint64 { return 1_800_000_000 + days*24*60*60 }
+	seg := &audit.Placed{Segment: &ledger.Segment{Head: ledger.Head{Host: "stock"}}, NotBefore: at(0), NotAfter: at(1)}
+	retention := func() *ledger.Retention {
+		return &ledger.Retention{Log: origin, Policy: 1, Days: 30, Statement: "thirty days", Time: 1}
+	}
+	hold := func(host string, from, to uint64) *ledger.Hold {
+		return &ledger.Hold{Log: origin, Host: host, From: from, To: to, Reason: "court order", Time: 1}
+	}
+	for _, row := range []struct {
+		name       string
+		statements []ledger.Statement
+		seg        *audit.Placed
+		now        uint64
+		keeps      string // part of it; nothing where it may go
+	}{
+		{"no policy", nil, seg, at(1000), "no retention policy"},
+		{"forever", []ledger.Statement{&ledger.Retention{Log: origin, Policy: 1, Statement: "forever", Time: 1}}, seg, at(1000), "forever"},
+		{"thirty days by the later bound", []ledger.Statement{retention()}, seg, at(31), ""},
+		{"thirty days by the earlier bound alone", []ledger.Statement{retention()}, seg, at(31) - 1, "keeps it until"},
+		{"nobody knows since when", []ledger.Statement{retention()}, &audit.Placed{Segment: seg.Segment, NotBefore: at(0)}, at(1000), "no witness"},
+		{"nobody knows what time it is", []ledger.Statement{retention()}, seg, 0, "no witness"},
+		{"its host is held", []ledger.Statement{retention(), hold("stock", at(0), at(1))}, seg, at(40), "court order"},
+		{"every host is held", []ledger.Statement{retention(), hold("", at(0), at(1))}, seg, at(40), "court order"},
+		{"another host is held", []ledger.Statement{retention(), hold("other", at(0), at(1))}, seg, at(40), ""},
+		{"the hold may begin after it", []ledger.Statement{retention(), hold("stock", at(1), at(9))}, seg, at(40), "court order"},
+		{"the hold begins after it", []ledger.Statement{retention(), hold("stock", at(1)+1, at(9))}, seg, at(40), ""},
+		{"the hold may end before it", []ledger.Statement{retention(), hold("stock", 0, at(0))}, seg, at(40), "court order"},
+		{"the hold ends before it", []ledger.Statement{retention(), hold("stock", 0, at(0)-1)}, seg, at(40), ""},
+		{"nobody looked at it", []ledger.Statement{&ledger.Retention{Log: origin, Policy: 1, Days: 30, Appraisal: true, Statement: "x", Time: 1}}, seg, at(40), "appraisal"},
+	} {
+		s := audit.NewState(w.trust)
+		for _, statement := range row.statements {
+			if err := ledger.Sign(statement, w.operator); err != nil {
+				t.Fatal(err)
+			}
+			j := s.Judge(ledger.LeafHash(statement.Marshal()), statement, nil)
+			if len(j.Findings) > 0 {
+				t.Fatal(row.name, j.Findings)
+			}
+			s.Commit(j)
+		}
+		if got := s.Keeps(row.seg, row.now); (got == "") != (row.keeps == "") || !strings.Contains(got, row.keeps) {
+			t.Errorf("%s: %q, want %q", row.name, got, row.keeps)
+		}
 	}
 }
