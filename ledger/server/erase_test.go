@@ -196,6 +196,17 @@ func TestEraseShared(t *testing.T) {
 	if p := l.there(t, two); p != nil {
 		t.Fatalf("after a restart: %v", p)
 	}
+	// One that is needed and not there is lost, whoever erased it for himself.
+	lost := l.fileOf(t, two)
+	if err := os.Rename(lost, lost+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if p := l.there(t, two); p == nil || p.Status != http.StatusNotFound {
+		t.Fatalf("lost: %v", p)
+	}
+	if err := os.Rename(lost+".away", lost); err != nil {
+		t.Fatal(err)
+	}
 	l.mustState(t, erasureOf(policy, two))
 	if p := l.there(t, two); p == nil || p.Status != http.StatusGone {
 		t.Fatalf("when nobody needs it: %v", p)
