@@ -72,6 +72,7 @@ type options struct {
 	publicPayloads, allowSoftwareKeys bool
 	door                              doorOptions
 	erase                             eraserOptions
+	metrics                           metricsOptions
 }
 
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) error {
@@ -114,6 +115,7 @@ func (o *options) flags(fs *flag.FlagSet) func(io.Writer) *slog.Logger {
 	fs.BoolVar(&o.allowSoftwareKeys, "allow-software-keys", false, "enrol hosts without a TPM, for demonstrations; the trust folder must accept grade software")
 	o.door.flags(fs)
 	o.erase.flags(fs)
+	o.metrics.flags(fs)
 	logger := cli.LogFlags(fs)
 	fs.Usage = func() {
 		io.WriteString(fs.Output(), usage)
@@ -172,6 +174,9 @@ func (o *options) config() (server.Config, error) {
 
 // serve runs the ledger until the context ends or its storage fails.
 func (o *options) serve(ctx context.Context, config server.Config, stdout io.Writer) (err error) {
+	if err := o.metrics.serve(ctx, &config, config.Logger); err != nil {
+		return err
+	}
 	s, err := server.New(ctx, config)
 	if err != nil {
 		return cli.WithHint(cli.Undecidedf("%w", err), "nothing was changed; see the message for what does not fit together")

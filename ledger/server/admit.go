@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/transparency-dev/tessera"
 
@@ -69,28 +70,32 @@ type admitted struct {
 	// uploader is whose entry it is, if it is new. One that the log had already
 	// says nothing of who submits it: everyone can read it there.
 	uploader string
+	repeated bool // the log had it already
 }
 
-func (s *Server) admission(raw []byte) (*admitted, error) {
+func (s *Server) admission(raw []byte) (a *admitted, err error) {
 	if err := s.begin(); err != nil {
 		return nil, err
 	}
 	defer s.end()
+	format, began := formatUnknown, time.Now()
+	defer func() { s.metrics.entry(format, a, err, time.Since(began)) }()
 	leaf := ledger.LeafHash(raw)
 	entry, err := ledger.ParseEntry(raw)
 	if err != nil {
 		return nil, &refusal{leaf: leaf, Findings: []ledger.Finding{{Code: ledger.EntryMalformed, Subject: "entry", Text: err.Error()}}}
 	}
+	format = entry.Format()
 	h, unlock := s.chains.lock(entry)
 	defer unlock()
 	if index, found := s.chains.find(leaf); found {
-		return &admitted{leaf: leaf, index: index}, nil
+		return &admitted{leaf: leaf, index: index, repeated: true}, nil
 	}
 	index, err := s.admitLocked(h, leaf, raw, entry)
 	if err != nil {
 		return nil, err
 	}
-	return &admitted{leaf, index, hostOf(entry)}, nil
+	return &admitted{leaf: leaf, index: index, uploader: hostOf(entry)}, nil
 }
 
 func (s *Server) admitLocked(h *chain, leaf ledger.Hash, raw []byte, entry ledger.Entry) (uint64, error) {
@@ -115,6 +120,7 @@ func (s *Server) admitLocked(h *chain, leaf ledger.Hash, raw []byte, entry ledge
 	}
 	s.chains.commit(j, leaf, entry, index)
 	if e, ok := entry.(*ledger.Erasure); ok {
+		s.metrics.erased.Add(float64(len(e.Erased)))
 		if err := s.erase(payloadsOf(e)...); err != nil {
 			s.config.Logger.Error("a payload that was erased is still there; the next attempt follows", "error", err)
 		}
@@ -259,7 +265,9 @@ func (s *Server) refuse(leaf ledger.Hash, entry ledger.Entry, r *refusal) error 
 // proof returns an entry's proof, or nil if the context ends before the witnesses
 // have seen the entry.
 func (s *Server) proof(ctx context.Context, leaf ledger.Hash, index uint64) ([]byte, error) {
+	began := time.Now()
 	cp := s.log.newest.wait(ctx, index, s.draining)
+	s.metrics.witnessed.Observe(time.Since(began).Seconds())
 	if cp == nil {
 		return nil, nil
 	}

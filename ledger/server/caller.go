@@ -129,6 +129,7 @@ func (s *Server) blame(r *http.Request, err error) {
 	var refused *refusal
 	if errors.As(err, &refused) && len(refused.Missing) == 0 {
 		s.refused.add(refused, s.address(r))
+		s.metrics.found(refused.Findings)
 	}
 	switch {
 	case errors.As(err, &refused) && refused.uploader == "",

@@ -38,6 +38,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/imaledger/imaledger/ledger"
@@ -96,6 +97,8 @@ type Config struct {
 	Eraser        note.Signer
 	EraseInterval time.Duration // default: an hour
 
+	Metrics prometheus.Registerer // default: none
+
 	Logger *slog.Logger     // default: none
 	Now    func() time.Time // default: time.Now
 	Rand   io.Reader        // default: crypto/rand
@@ -115,6 +118,7 @@ type Server struct {
 	chains     *chains
 	anchors    anchors
 	history    *history
+	metrics    *metrics
 	desk       *desk
 	sessions   *sessions[*enrolling]
 	registrars []Registrar
@@ -189,6 +193,10 @@ func (s *Server) open(ctx context.Context) error {
 		return fmt.Errorf("ledger: open the log: %w", err)
 	}
 	s.chains = newChains(s.config.Trust)
+	if s.metrics, err = newMetrics(s, s.config.Metrics); err != nil {
+		s.log.close()
+		return fmt.Errorf("ledger: metrics: %w", err)
+	}
 	if err := s.rebuild(ctx); err != nil {
 		s.log.close()
 		return fmt.Errorf("ledger: read the log: %w", err)
