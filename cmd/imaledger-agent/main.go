@@ -92,5 +92,6 @@ func readOptions(command string, args []string, stdout io.Writer) (*options, err
 	// The file is the same for all commands, so each knows the others' names.
 	all := flag.NewFlagSet(name, flag.ContinueOnError)
 	new(options).flags(all, "")
-	return o, o.readConfig(fs, all, given, string(content))
+	c := cli.Config{File: o.config, Content: string(content), Known: all, Hint: name + " run -h lists what can stand there"}
+	return o, c.Apply(fs)
 }

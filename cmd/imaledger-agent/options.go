@@ -98,38 +98,6 @@ func (o *options) flags(fs *flag.FlagSet, command string) {
 	}
 }
 
-// readConfig sets what the file says and the command line does not.
-func (o *options) readConfig(fs, all *flag.FlagSet, given map[string]bool, content string) error {
-	seen := make(map[string]bool)
-	for i, line := range strings.Split(content, "\n") {
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
-		}
-		key, value, _ := strings.Cut(line, " ")
-		value = strings.TrimSpace(value)
-		bad := func(format string, args ...any) error {
-			return cli.WithHint(cli.Usagef("%s:%d: %s", o.config, i+1, fmt.Sprintf(format, args...)), "%s run -h lists what can stand there", name)
-		}
-		switch {
-		case all.Lookup(key) == nil:
-			return bad("unknown name %q", key)
-		case seen[key]:
-			return bad("%q stands there twice", key)
-		case value == "":
-			return bad("%q has no value", key)
-		}
-		seen[key] = true
-		if given[key] {
-			continue
-		}
-		if err := fs.Set(key, value); err != nil {
-			return bad("%s %q: %v", key, value, err)
-		}
-	}
-	return nil
-}
-
 // agentConfig is what an agent is made of, but for the TPM and the kernel.
 func (o *options) agentConfig() (agent.Config, error) {
 	c := agent.Config{
