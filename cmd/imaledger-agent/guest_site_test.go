@@ -154,7 +154,7 @@ func (s *site) fork() http.Handler {
 }
 
 func (s *site) flags(suffix string) []string {
-	return []string{"--dir", s.path("ledger" + suffix), "--key", s.path("log.example/guests.key"), "--trust", s.path("trust" + suffix),
+	return []string{"serve", "--dir", s.path("ledger" + suffix), "--key", s.path("log.example/guests.key"), "--trust", s.path("trust" + suffix),
 		"--registrar", s.path("registrar.example.key"), "--public-payloads", "--checkpoint-interval", "200ms"}
 }
 
@@ -211,7 +211,7 @@ func newSiteOf(t *testing.T, registrars int, rules string, flags ...string) *sit
 		if err := os.WriteFile(token, []byte("a token of these two alone\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		url := s.serve("imaledgerd", "--registrar-only", "--trust", s.path("trust"), "--registrar", s.path("registrar2.example.key"), "--registrar-token", token)
+		url := s.serve("imaledgerd", "registrar", "--trust", s.path("trust"), "--key", s.path("registrar2.example.key"), "--registrar-token", token)
 		flags = append(flags, "--registrar", url, "--registrar-token", token)
 	}
 	s.forward(s.serve("imaledgerd", append(s.flags(""), flags...)...))

@@ -107,7 +107,7 @@ func TestACME(t *testing.T) {
 	writeFile(t, rootFile, root)
 
 	args := append(setup(t, ""), "--acme", "ledger.example", "--acme-directory", fmt.Sprintf("https://127.0.0.1:%d/dir", directory), "--acme-ca", cert)
-	args[3] = fmt.Sprintf("127.0.0.1:%d", ledger) // --listen
+	args[4] = fmt.Sprintf("127.0.0.1:%d", ledger) // --listen
 	var serial string
 	t.Run("issue", func(t *testing.T) {
 		_, at := serve(t, args)

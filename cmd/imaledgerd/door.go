@@ -32,7 +32,7 @@ const (
 // doorOptions are who may do what, and how it comes in.
 type doorOptions struct {
 	tls                    cli.TLSFiles
-	acmeNames, proxies     []string
+	acmeNames, proxies     cli.Strings
 	acmeDirectory, contact string
 	acmeCA                 string
 	access, tokenKey       string
@@ -43,26 +43,26 @@ type doorOptions struct {
 	connections            int
 }
 
-func (o *doorOptions) flags(fs *flag.FlagSet) {
-	list := func(to *[]string) func(string) error {
-		return func(v string) error {
-			*to = append(*to, v)
-			return nil
-		}
-	}
+// listenFlags are how connections come in.
+func (o *doorOptions) listenFlags(fs *flag.FlagSet) {
 	fs.StringVar(&o.tls.Certificate, "tls-certificate", "", "serve HTTPS with the PEM certificate, and the chain after it, in this `file`; read again when it changes")
 	fs.StringVar(&o.tls.Key, "tls-key", "", "`file` of the certificate's PEM key")
 	fs.StringVar(&o.tls.ClientCA, "client-ca", "", "`file` of PEM authorities whose client certificates stand for hosts and auditors, by their DNS names")
-	fs.Func("acme", "serve HTTPS with a certificate for this `name` from an ACME authority, on port 443; agrees to its terms; may be repeated", list(&o.acmeNames))
+	fs.Var(&o.acmeNames, "acme", "serve HTTPS with a certificate for this `name` from an ACME authority, on port 443; agrees to its terms; may be repeated")
 	fs.StringVar(&o.acmeDirectory, "acme-directory", acme.LetsEncryptURL, "`URL` of the ACME authority's directory")
 	fs.StringVar(&o.acmeCA, "acme-ca", "", "`file` of PEM authorities for the directory's own certificate, where it is not a public one")
 	fs.StringVar(&o.contact, "acme-contact", "", "`address` for the ACME authority's mail")
+	fs.IntVar(&o.connections, "address-connections", 4096, "`connections` that one network address may have open; 0 for no limit")
+}
+
+// flags are who may do what.
+func (o *doorOptions) flags(fs *flag.FlagSet) {
 	fs.StringVar(&o.access, "access", "", "`file` with the auditors and operators who may read what is not public; read again when it changes")
 	fs.StringVar(&o.tokenKey, "token-key", "", "`file` with the key of upload tokens, 64 hex digits or more, for several front ends; by default the directory has one")
 	fs.DurationVar(&o.tokenLife, "token-life", server.DefaultTokenLife, "`time` for which an upload token is good")
 	fs.BoolVar(&o.publicUploads, "public-uploads", false, "take uploads from everyone, without tokens")
 	fs.BoolVar(&o.privateEntries, "private-entries", false, "show entries and host chains only to those of the access list")
-	fs.Func("proxy", "`prefix` of proxies, such as 10.0.0.0/8, whose X-Forwarded-For is believed; may be repeated", list(&o.proxies))
+	fs.Var(&o.proxies, "proxy", "`prefix` of proxies, such as 10.0.0.0/8, whose X-Forwarded-For is believed; may be repeated")
 	o.limits = server.DefaultLimits()
 	fs.Float64Var(&o.limits.Host, "host-rate", o.limits.Host, "`requests` a second that a host may make; 0 for no limit")
 	fs.IntVar(&o.limits.Burst, "host-burst", o.limits.Burst, "`requests` that a host may make at once")
@@ -70,7 +70,6 @@ func (o *doorOptions) flags(fs *flag.FlagSet) {
 	fs.Int64Var(&o.limits.Pending, "host-pending", o.limits.Pending, "`bytes` that a host may have uploaded and not submitted; 0 for no limit")
 	fs.Float64Var(&o.limits.Address, "address-rate", o.limits.Address, "`requests` a second from one network address that begin an enrolment or are refused; 0 for no limit")
 	fs.IntVar(&o.limits.AddressBurst, "address-burst", o.limits.AddressBurst, "such `requests` at once")
-	fs.IntVar(&o.connections, "address-connections", 4096, "`connections` that one network address may have open; 0 for no limit")
 }
 
 // config reads what the options name.

@@ -9,208 +9,91 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
+	"os"
 	"strings"
-	"time"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
-	"github.com/imaledger/imaledger/cmd/internal/trustdir"
-	"github.com/imaledger/imaledger/ledger/client"
-	"github.com/imaledger/imaledger/ledger/server"
 )
 
 const name = "imaledgerd"
 
-const usage = `Usage: imaledgerd --dir DIR --key FILE --trust DIR [--registrar FILE|URL]... [--listen ADDR]
-       imaledgerd --registrar-only --registrar FILE --registrar-token FILE --trust DIR [--listen ADDR]
+const usage = `Usage: imaledgerd COMMAND [flags]
 
-Runs a ledger in one directory. It prints the log's verifier key and the URL that
-it listens on.
+Commands:
+  serve      run the ledger in one directory (systemd runs this)
+  registrar  be a registrar of somebody else's ledger
 
-The trust folder is the one that auditors have: "policy" names this log's key and
-its witnesses, with their URLs; "rules" names the registrars. What an auditor with
-that folder would refuse is not admitted.
-
-Where the trust folder demands several registrars, others run them: the second form
-is such a registrar. It makes an activation of its own with each host's TPM, by its
-own trust folder and list of EKs, and signs what it has seen. The ledger names it by
-its URL, and both have the token in a file.
-
-Keys are in the note encoding (imaledger keygen), or PEM: PKCS #8, plain or
-encrypted, or encrypted by sigstore's tools. A PEM key has no name, so --origin
-names the log, and a registrar is given as NAME=FILE. The password of encrypted
-keys is taken from --password-file, or from the variable IMALEDGER_KEY_PASSWORD.
+imaledgerd COMMAND -h lists a command's flags. Each flag of serve can stand in the
+configuration file, a line each: its name, a space, and its value; or in the
+environment, as IMALEDGERD_ and its name in capitals, with _ for -. The command
+line goes before the environment, and that before the file. A flag that may be
+repeated has several lines in the file, and spaces in the environment.
 
 Example:
   imaledger keygen --kind log --name ledger.example/prod --out log.key
   imaledger keygen --kind registrar --name registrar.example --out registrar.key
-  imaledgerd --dir /var/lib/imaledgerd --key log.key --registrar registrar.key \
+  imaledgerd serve --dir /var/lib/imaledgerd --key log.key --registrar registrar.key \
       --trust /etc/imaledger/trust --listen 127.0.0.1:8080
-
-Flags:
 `
-
-// Limits of the server. A transfer that goes on gets more time as it goes; these
-// are for everything else.
-const (
-	readTimeout  = 30 * time.Second
-	writeTimeout = readTimeout + server.MaxWait + 30*time.Second
-	// closeTimeout is how long an orderly end waits for the witnesses.
-	closeTimeout = 20 * time.Second
-)
 
 func main() { cli.Main(name, run) }
 
-// options are the command line.
-type options struct {
-	dir, listen, origin, key, trust   string
-	registrars                        []string
-	pinned, password, token           string
-	registrarOnly                     bool
-	checkpointInterval, batchAge      time.Duration
-	sessionLife                       time.Duration
-	publicPayloads, allowSoftwareKeys bool
-	door                              doorOptions
-	erase                             eraserOptions
-	metrics                           metricsOptions
-}
+// A command is what a subcommand does once its flags are read.
+type command func(ctx context.Context, o *options, stdout io.Writer) error
+
+var commands = map[string]command{"serve": serveLedger, "registrar": serveRegistrar}
 
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) error {
-	var o options
-	fs := flag.NewFlagSet(name, flag.ContinueOnError)
-	logger := o.flags(fs)
-	if err := cli.ParseFlags(fs, args, stdout); err != nil {
-		return err
+	if len(args) == 0 {
+		return cli.WithHint(cli.Usagef("no command"), "%s -h lists the commands", name)
 	}
-	if o.registrarOnly {
-		return o.serveRegistrar(ctx, logger(stderr), stdout)
+	switch args[0] {
+	case "-h", "-help", "--help", "help":
+		io.WriteString(stdout, usage)
+		return flag.ErrHelp
+	case "-version", "--version":
+		fmt.Fprintf(stdout, "%s %s\n", name, cli.Version())
+		return flag.ErrHelp
 	}
-	config, err := o.config()
-	if err != nil {
-		return err
-	}
-	config.Logger = logger(stderr)
-	server.RouteLogs(config.Logger)
-	return o.serve(ctx, config, stdout)
-}
-
-func (o *options) flags(fs *flag.FlagSet) func(io.Writer) *slog.Logger {
-	fs.StringVar(&o.dir, "dir", "", "`directory` of the ledger, made if it does not exist")
-	fs.StringVar(&o.listen, "listen", "127.0.0.1:8080", "serve HTTP on this `address`; port 0 takes a free one")
-	fs.StringVar(&o.key, "key", "", "`file` of the log's private key")
-	fs.StringVar(&o.origin, "origin", "", "the log's `origin`, needed for a PEM key; otherwise the key's name")
-	fs.StringVar(&o.trust, "trust", "", "trust `folder`: policy, rules, roots/")
-	fs.BoolVar(&o.registrarOnly, "registrar-only", false, "be a registrar of somebody else's ledger")
-	fs.StringVar(&o.token, "registrar-token", "", "`file` with the token that the ledger shows to registrars elsewhere")
-	fs.Func("registrar", "`file` of a registrar's private key, NAME=FILE for PEM, or the URL of a registrar elsewhere; may be repeated", func(v string) error {
-		o.registrars = append(o.registrars, v)
-		return nil
-	})
-	fs.StringVar(&o.pinned, "pinned", "", "`file` of EKs that the operator vouches for: lines \"HOST EK-NAME\", the name in hex")
-	fs.StringVar(&o.password, "password-file", "", "`file` with the password of encrypted keys")
-	fs.DurationVar(&o.checkpointInterval, "checkpoint-interval", server.DefaultCheckpointInterval, "`time` between checkpoints, at least 100ms")
-	fs.DurationVar(&o.batchAge, "batch-age", server.DefaultBatchMaxAge, "`time` for which entries are gathered for one write")
-	fs.DurationVar(&o.sessionLife, "session-life", server.DefaultSessionLife, "`time` that a host has to answer an enrolment's challenge; days, where folders are carried")
-	fs.BoolVar(&o.publicPayloads, "public-payloads", false, "serve measurement records and evidence to everyone")
-	fs.BoolVar(&o.allowSoftwareKeys, "allow-software-keys", false, "enrol hosts without a TPM, for demonstrations; the trust folder must accept grade software")
-	o.door.flags(fs)
-	o.erase.flags(fs)
-	o.metrics.flags(fs)
-	logger := cli.LogFlags(fs)
-	fs.Usage = func() {
-		io.WriteString(fs.Output(), usage)
-		fs.PrintDefaults()
-	}
-	return logger
-}
-
-// config reads what the command line names.
-func (o *options) config() (server.Config, error) {
-	c := server.Config{
-		Dir: o.dir, AllowSoftware: o.allowSoftwareKeys, PublicPayloads: o.publicPayloads,
-		CheckpointInterval: o.checkpointInterval, BatchMaxAge: o.batchAge, SessionLife: o.sessionLife,
-	}
+	do, ok := commands[args[0]]
 	switch {
-	case o.dir == "":
-		return c, cli.WithHint(cli.Usagef("no --dir"), "name the directory that holds the log; one process at a time may use it")
-	case o.key == "":
-		return c, cli.WithHint(cli.Usagef("no --key"), "imaledger keygen --kind log --name ORIGIN --out FILE makes one")
-	case o.trust == "":
-		return c, cli.WithHint(cli.Usagef("no --trust"), "the trust folder holds policy and rules, and is the one that auditors verify with")
+	case !ok && strings.HasPrefix(args[0], "-"):
+		return cli.WithHint(cli.Usagef("no command before %s", args[0]), "%s serve %s ... runs a ledger", name, args[0])
+	case !ok:
+		return cli.WithHint(cli.Usagef("unknown command %q", args[0]), "%s -h lists the commands", name)
 	}
-	err := o.door.config(&c)
+	o, err := readOptions(args[0], args[1:], stdout)
 	if err != nil {
-		return c, err
+		return err
 	}
-	if c.Trust, err = trustdir.Read(o.trust); err != nil {
-		return c, err
-	}
-	if err := o.eraser(&c); err != nil {
-		return c, err
-	}
-	if c.Signer, err = o.readKey(o.origin, o.key); err != nil {
-		return c, err
-	}
-	for _, r := range o.registrars {
-		if strings.HasPrefix(r, "http://") || strings.HasPrefix(r, "https://") {
-			token, err := o.readToken()
-			if err != nil {
-				return c, err
-			}
-			c.RemoteRegistrars = append(c.RemoteRegistrars, &client.Registrar{Client: client.Client{Base: r}, Token: token})
-			continue
-		}
-		s, err := o.readRegistrar(r)
-		if err != nil {
-			return c, err
-		}
-		c.Registrars = append(c.Registrars, s)
-	}
-	if o.pinned != "" {
-		c.Pinned, err = readPinned(o.pinned)
-	}
-	return c, err
+	o.logger = o.log(stderr)
+	return do(ctx, o, stdout)
 }
 
-// serve runs the ledger until the context ends or its storage fails.
-func (o *options) serve(ctx context.Context, config server.Config, stdout io.Writer) (err error) {
-	if err := o.metrics.serve(ctx, &config, config.Logger); err != nil {
-		return err
+// readOptions reads the command line, and then the environment and the
+// configuration file for what the command line does not say.
+func readOptions(command string, args []string, stdout io.Writer) (*options, error) {
+	o := &options{}
+	fs := flag.NewFlagSet(name+" "+command, flag.ContinueOnError)
+	o.flags(fs, command)
+	if err := cli.ParseFlags(fs, args, stdout); err != nil {
+		return nil, err
 	}
-	s, err := server.New(ctx, config)
+	given := false
+	fs.Visit(func(f *flag.Flag) { given = given || f.Name == "config" })
+	content, err := os.ReadFile(o.configFile)
+	if errors.Is(err, os.ErrNotExist) && !given {
+		err = nil // the flags may say it all
+	}
 	if err != nil {
-		return cli.WithHint(cli.Undecidedf("%w", err), "nothing was changed; see the message for what does not fit together")
+		return nil, cli.Usagef("configuration: %w", err)
 	}
-	defer func() {
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-		defer cancel()
-		err = errors.Join(err, s.Close(end))
-	}()
-	listener, url, err := o.door.listen(o.listen, o.dir, config.Proxies, config.Logger)
-	if err != nil {
-		return err
+	// The file is the same for all commands, so each knows the others' names.
+	all := flag.NewFlagSet(name, flag.ContinueOnError)
+	new(options).flags(all, "")
+	c := cli.Config{
+		File: o.configFile, Content: string(content), Known: all, Prefix: "IMALEDGERD_", Environ: os.Environ(),
+		Hint: name + " serve -h lists what can stand there",
 	}
-	if err := o.door.watchAccess(ctx, s, config.Logger); err != nil {
-		return errors.Join(err, listener.Close())
-	}
-	// Two lines that a script can read, in a fixed order.
-	fmt.Fprintf(stdout, "%s\n%s\n", s.VerifierKey(), url)
-
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	go func() {
-		select {
-		case <-s.Failed():
-			stop()
-		case <-ctx.Done():
-		}
-	}()
-	// Before the HTTP server waits for its requests to end: those that wait for
-	// witnesses are let go.
-	context.AfterFunc(ctx, s.Drain)
-	err = cli.Serve(ctx, cli.NewServer(s, readTimeout, writeTimeout, config.Logger), listener)
-	if failure := s.Err(); failure != nil {
-		return cli.WithHint(cli.Undecidedf("%w", failure), "start it again: it reads the log and goes on from what the log holds")
-	}
-	return err
+	return o, c.Apply(fs)
 }

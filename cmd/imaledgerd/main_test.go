@@ -62,7 +62,7 @@ func setup(t *testing.T, password string) (args []string) {
 	}
 	write("trust/policy", "log "+vkey+"\nquorum none\n", 0o644)
 	write("trust/rules", "imaledger/trust/v1\nregistrar "+registrarKey+"\nregistrars 1\ngrade first-use\n", 0o644)
-	return []string{"--dir", filepath.Join(dir, "ledger"), "--listen", "127.0.0.1:0", "--trust", filepath.Join(dir, "trust"),
+	return []string{"serve", "--dir", filepath.Join(dir, "ledger"), "--listen", "127.0.0.1:0", "--trust", filepath.Join(dir, "trust"),
 		"--origin", "ledger.example/t", "--key", write("log.pem", string(key), 0o600), "--registrar", write("registrar.key", registrar, 0o600)}
 }
 
@@ -155,16 +155,19 @@ func TestUsageErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, args := range map[string][]string{
-		"no --dir":               with("--dir", ""),
-		"no --key":               with("--key", ""),
-		"no --trust":             with("--trust", ""),
-		"can be read by others":  with("--key", open),
-		"no such file":           with("--trust", "/nowhere"),
-		"the key is encrypted":   good, // and no password given
-		"a PEM key has no name":  with("--origin", ""),
-		"flag provided but not":  {"--nonsense"},
-		"unexpected argument":    append(with("--dir", "x"), "more"),
-		"want registrar.other's": append(setup(t, ""), "--registrar", "registrar.other="+good[len(good)-1]),
+		"no --dir":                with("--dir", ""),
+		"no --key":                with("--key", ""),
+		"no --trust":              with("--trust", ""),
+		"can be read by others":   with("--key", open),
+		"no such file":            with("--trust", "/nowhere"),
+		"the key is encrypted":    good, // and no password given
+		"a PEM key has no name":   with("--origin", ""),
+		"flag provided but not":   {"serve", "--nonsense"},
+		"no command":              {},
+		"no command before --dir": good[1:],
+		`unknown command "x"`:     {"x"},
+		"unexpected argument":     append(with("--dir", "x"), "more"),
+		"want registrar.other's":  append(setup(t, ""), "--registrar", "registrar.other="+good[len(good)-1]),
 	} {
 		err := run(t.Context(), args, nil, io.Discard, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), want) || cli.Code(err) != cli.ExitUsage {
@@ -173,15 +176,15 @@ func TestUsageErrors(t *testing.T) {
 	}
 }
 
-// TestRegistrarOnly: the second form serves a registrar, and says what it lacks.
-func TestRegistrarOnly(t *testing.T) {
+// TestRegistrar: the command serves a registrar, and says what it lacks.
+func TestRegistrar(t *testing.T) {
 	args := setup(t, "")
-	trust, registrar := args[5], args[11]
+	trust, registrar := args[6], args[12]
 	token := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(token, []byte("a token that nobody guesses\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	good := []string{"--registrar-only", "--listen", "127.0.0.1:0", "--trust", trust, "--registrar", registrar, "--registrar-token", token}
+	good := []string{"registrar", "--listen", "127.0.0.1:0", "--trust", trust, "--key", registrar, "--registrar-token", token}
 	name, url := serve(t, good)
 	if name != "registrar.example" {
 		t.Errorf("name %q", name)
@@ -194,13 +197,41 @@ func TestRegistrarOnly(t *testing.T) {
 	if resp.StatusCode != http.StatusUnauthorized {
 		t.Errorf("without a token: %s", resp.Status)
 	}
-	for _, bad := range [][]string{append([]string{"--dir", "x"}, good...), good[:5], good[:7], {"--registrar-only"}} {
+	for _, bad := range [][]string{append(good, "--dir", "x"), good[:5], good[:7], {"registrar"}} {
 		if err := run(t.Context(), bad, nil, io.Discard, io.Discard); cli.Code(err) != cli.ExitUsage {
 			t.Errorf("%v: %v", bad, err)
 		}
 	}
-	remote := append(args[:10:10], "--registrar", url)
+	remote := append(args[:11:11], "--registrar", url)
 	if err := run(t.Context(), remote, nil, io.Discard, io.Discard); cli.Code(err) != cli.ExitUsage || !strings.Contains(err.Error(), "--registrar-token") {
 		t.Errorf("a registrar elsewhere without a token: %v", err)
+	}
+}
+
+// TestConfigFile: what the command line leaves open is taken from the environment
+// and the file, and each flag of the file is one that a command has.
+func TestConfigFile(t *testing.T) {
+	args := setup(t, "")
+	var lines []string
+	for i := 1; i < len(args); i += 2 {
+		lines = append(lines, strings.TrimPrefix(args[i], "--")+" "+args[i+1])
+	}
+	file := filepath.Join(t.TempDir(), "imaledgerd.conf")
+	writeFile(t, file, []byte("# a ledger\n"+strings.Join(lines, "\n")+"\n"))
+	other := filepath.Join(t.TempDir(), "elsewhere")
+	t.Setenv("IMALEDGERD_DIR", other)
+	vkey, _ := serve(t, []string{"serve", "--config", file})
+	if !strings.HasPrefix(vkey, "ledger.example/t+") {
+		t.Errorf("vkey %q", vkey)
+	}
+	if _, err := os.Stat(filepath.Join(other, "log", "checkpoint")); err != nil {
+		t.Errorf("the directory is not the environment's: %v", err)
+	}
+	writeFile(t, file, []byte("registrars x\n"))
+	for _, command := range []string{"serve", "registrar"} {
+		err := run(t.Context(), []string{command, "--config", file}, nil, io.Discard, io.Discard)
+		if want := file + `:1: unknown name "registrars"`; err == nil || !strings.HasPrefix(err.Error(), want) || cli.Code(err) != cli.ExitUsage {
+			t.Errorf("%s: %v", command, err)
+		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/cmd/internal/trustdir"
@@ -21,22 +20,17 @@ func (o *options) readToken() (string, error) {
 	return string(bytes.TrimSpace(b)), err
 }
 
-// serveRegistrar is --registrar-only.
-func (o *options) serveRegistrar(ctx context.Context, logger *slog.Logger, stdout io.Writer) error {
-	switch {
-	case o.dir != "" || o.key != "":
-		return cli.Usagef("--registrar-only has no --dir and no --key: it is no ledger")
-	case o.trust == "":
-		return cli.WithHint(cli.Usagef("no --trust"), "a registrar goes by its own trust folder, whose policy names the log that it signs for")
-	case len(o.registrars) != 1:
-		return cli.Usagef("--registrar-only takes one --registrar, the file of its key")
+// serveRegistrar is the command registrar.
+func serveRegistrar(ctx context.Context, o *options, stdout io.Writer) error {
+	if o.key == "" {
+		return cli.WithHint(cli.Usagef("no --key"), "imaledger keygen --kind registrar --name NAME --out FILE makes one")
 	}
-	c := server.RegistrarConfig{SessionLife: o.sessionLife, Logger: logger}
+	c := server.RegistrarConfig{SessionLife: o.sessionLife, Logger: o.logger}
 	var err error
 	if c.Trust, err = trustdir.Read(o.trust); err != nil {
 		return err
 	}
-	if c.Key, err = o.readRegistrar(o.registrars[0]); err != nil {
+	if c.Key, err = o.readRegistrar(o.key); err != nil {
 		return err
 	}
 	if c.Token, err = o.readToken(); err != nil {
@@ -51,11 +45,11 @@ func (o *options) serveRegistrar(ctx context.Context, logger *slog.Logger, stdou
 	if err != nil {
 		return cli.Usagef("%w", err)
 	}
-	listener, url, err := o.door.listen(o.listen, "", nil, logger)
+	listener, url, err := o.door.listen(o.listen, "", nil, o.logger)
 	if err != nil {
 		return err
 	}
 	// Two lines that a script can read, in a fixed order.
 	fmt.Fprintf(stdout, "%s\n%s\n", c.Key.Name(), url)
-	return cli.Serve(ctx, cli.NewServer(s, readTimeout, readTimeout, logger), listener)
+	return cli.Serve(ctx, cli.NewServer(s, readTimeout, readTimeout, o.logger), listener)
 }

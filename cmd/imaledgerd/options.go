@@ -1,0 +1,116 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/ledger/server"
+)
+
+// Where things are unless the configuration says otherwise.
+const (
+	defaultConfig    = "/etc/imaledger/imaledgerd.conf"
+	defaultRegistrar = "/etc/imaledger/registrar.conf"
+	defaultTrust     = "/etc/imaledger/trust"
+	defaultDir       = "/var/lib/imaledgerd"
+	defaultListen    = "127.0.0.1:8080"
+)
+
+// options are the flags, the environment and the configuration file.
+type options struct {
+	configFile, trust                 string
+	dir, listen, origin, key          string
+	registrars                        cli.Strings
+	pinned, password, token           string
+	checkpointInterval, batchAge      time.Duration
+	sessionLife                       time.Duration
+	publicPayloads, allowSoftwareKeys bool
+	door                              doorOptions
+	erase                             eraserOptions
+	metrics                           metricsOptions
+
+	log    func(io.Writer) *slog.Logger
+	logger *slog.Logger
+}
+
+// about says what a command does, before its flags.
+var about = map[string]string{
+	"serve": `Runs a ledger in one directory. It prints the log's verifier key and the URL that
+it listens on.
+
+The trust folder is the one that auditors have: "policy" names this log's key and
+its witnesses, with their URLs; "rules" names the registrars. What an auditor with
+that folder would refuse is not admitted.
+
+Keys are in the note encoding (imaledger keygen), or PEM: PKCS #8, plain or
+encrypted, or encrypted by sigstore's tools. A PEM key has no name, so --origin
+names the log, and a registrar is given as NAME=FILE. The password of encrypted
+keys is taken from --password-file, or from the variable IMALEDGER_KEY_PASSWORD.
+`,
+	"registrar": `Runs a registrar of somebody else's ledger, whose trust folder demands several. It
+makes an activation of its own with each host's TPM, by its own trust folder and
+list of EKs, and signs what it has seen. It prints its name and the URL that it
+listens on: the ledger has that URL as a --registrar, and both have the token.
+`,
+}
+
+// flags defines the flags of a command; an empty one stands for all that the
+// ledger's configuration file may have.
+func (o *options) flags(fs *flag.FlagSet, command string) {
+	config := defaultConfig
+	if command == "registrar" {
+		config = defaultRegistrar
+	}
+	if command != "" {
+		fs.StringVar(&o.configFile, "config", config, "configuration `file`")
+		fs.Usage = func() {
+			fmt.Fprintf(fs.Output(), "Usage: %s [flags]\n\n%s\nFlags:\n", fs.Name(), about[command])
+			fs.PrintDefaults()
+		}
+	}
+	o.log = cli.LogFlags(fs)
+	fs.StringVar(&o.trust, "trust", defaultTrust, "trust `folder`: policy, rules, roots/")
+	if command == "registrar" {
+		o.keyFlags(fs, "`file` of the registrar's private key, NAME=FILE for PEM")
+		o.listenFlags(fs)
+		return
+	}
+	fs.StringVar(&o.dir, "dir", defaultDir, "`directory` of the ledger, made if it does not exist")
+	if command != "serve" && command != "" {
+		return
+	}
+	o.keyFlags(fs, "`file` of the log's private key")
+	o.listenFlags(fs)
+	o.serveFlags(fs)
+	o.door.flags(fs)
+	o.erase.flags(fs)
+	o.metrics.flags(fs)
+}
+
+// keyFlags are what a ledger and a registrar sign by.
+func (o *options) keyFlags(fs *flag.FlagSet, key string) {
+	fs.StringVar(&o.key, "key", "", key)
+	fs.StringVar(&o.password, "password-file", "", "`file` with the password of encrypted keys")
+	fs.StringVar(&o.token, "registrar-token", "", "`file` with the token that the ledger shows to registrars elsewhere")
+	fs.StringVar(&o.pinned, "pinned", "", "`file` of EKs that the operator vouches for: lines \"HOST EK-NAME\", the name in hex")
+	fs.DurationVar(&o.sessionLife, "session-life", server.DefaultSessionLife, "`time` that a host has to answer an enrolment's challenge; days, where folders are carried")
+}
+
+func (o *options) listenFlags(fs *flag.FlagSet) {
+	fs.StringVar(&o.listen, "listen", defaultListen, "serve HTTP on this `address`; port 0 takes a free one")
+	o.door.listenFlags(fs)
+}
+
+// serveFlags are the ledger's alone.
+func (o *options) serveFlags(fs *flag.FlagSet) {
+	fs.StringVar(&o.origin, "origin", "", "the log's `origin`, needed for a PEM key; otherwise the key's name")
+	fs.Var(&o.registrars, "registrar", "`file` of a registrar's private key, NAME=FILE for PEM, or the URL of a registrar elsewhere; may be repeated")
+	fs.DurationVar(&o.checkpointInterval, "checkpoint-interval", server.DefaultCheckpointInterval, "`time` between checkpoints, at least 100ms")
+	fs.DurationVar(&o.batchAge, "batch-age", server.DefaultBatchMaxAge, "`time` for which entries are gathered for one write")
+	fs.BoolVar(&o.publicPayloads, "public-payloads", false, "serve measurement records and evidence to everyone")
+	fs.BoolVar(&o.allowSoftwareKeys, "allow-software-keys", false, "enrol hosts without a TPM, for demonstrations; the trust folder must accept grade software")
+}
