@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
@@ -26,8 +27,8 @@ func (e *conflictError) Error() string {
 	return "old size " + strconv.FormatUint(e.old, 10) + " is not that of the latest cosigned checkpoint, " + strconv.FormatUint(e.latest, 10)
 }
 
-// addCheckpoint does what add-checkpoint asks for and gives the cosignature's
-// line. When it returns nil the checkpoint is on disk.
+// addCheckpoint does what add-checkpoint asks for and gives the cosignatures'
+// lines. When it returns nil the checkpoint is on disk.
 func (w *Witness) addCheckpoint(body []byte) (string, error) {
 	r, err := parseRequest(body)
 	if err != nil {
@@ -73,17 +74,21 @@ func (w *Witness) addCheckpoint(body []byte) (string, error) {
 	if now.Unix() < 0 || uint64(now.Unix()) < latest.time {
 		return "", fmt.Errorf("%w: the clock says %d, and the last cosignature for this log is of %d: set the clock", errUnavailable, now.Unix(), latest.time)
 	}
-	line, err := w.key.cosign(c.text, now)
-	if err != nil {
-		return "", fmt.Errorf("%w: %w", errUnavailable, err)
+	var lines strings.Builder
+	for _, k := range w.keys {
+		line, err := k.cosign(c, now)
+		if err != nil {
+			return "", fmt.Errorf("%w: %w", errUnavailable, err)
+		}
+		lines.WriteString(line)
 	}
 	// SPEC: If all the checks above pass, the witness MUST update its record of the
 	// SPEC: latest cosigned checkpoint and respond with a "200 Success" HTTP status code.
 	// SPEC: The witness MUST persist the new checkpoint before responding.
-	if err := w.state.put(c.origin, c.text+"\n"+signatures+line); err != nil {
+	if err := w.state.put(c.origin, c.text+"\n"+signatures+lines.String()); err != nil {
 		return "", err
 	}
-	return line, nil
+	return lines.String(), nil
 }
 
 // latestCheckpoint is what the witness remembers of a log.

@@ -3,17 +3,18 @@
 // proves that nothing before it changed. Whoever demands cosignatures of several
 // witnesses therefore sees the same history as everyone else.
 //
-// It speaks https://c2sp.org/tlog-witness and signs with Ed25519 cosignatures,
-// https://c2sp.org/tlog-cosignature. Each MUST of the specification stands as a
+// It speaks https://c2sp.org/tlog-witness and signs with Ed25519 and ML-DSA-44
+// cosignatures, https://c2sp.org/tlog-cosignature. Each MUST of the specification stands as a
 // SPEC comment above the code that enforces it, in the order of its text:
 // request.go (the body), checkpoint.go (the note in it), add.go (the checks and
-// their order), http.go (the answers).
+// their order), cosignature.go (what is signed), http.go (the answers), subtree.go
+// (sign-subtree) and monitor.go (what monitors read).
 //
 // A witness is worth what it remembers. Its state directory must not be rolled
 // back, copied to a second witness, or restored from a backup: that is how a
 // witness comes to cosign two histories. The directory holds
 //
-//	key                 the vkey of the witness it belongs to
+//	key                 the vkeys of the witness it belongs to, one a line
 //	lock                held by the process that uses it
 //	logs/<origin hash>  the newest cosigned checkpoint of a log
 //

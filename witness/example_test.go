@@ -39,7 +39,7 @@ func Example() {
 		cosignFor, err := witness.ParseLog(logVKey)
 		check(err)
 		w, err := witness.New(witness.Config{
-			Key:  key,
+			Keys: []*witness.Key{key},
 			Logs: []witness.Log{cosignFor},
 			Dir:  filepath.Join(dir, fmt.Sprint(i)),
 		})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 )
 
@@ -13,15 +14,32 @@ const sizeContentType = "text/x.tlog.size"
 func (w *Witness) routes() {
 	// SPEC: POST <submission prefix>/add-checkpoint
 	// SPEC: The request MUST be an HTTP POST.
-	w.mux.HandleFunc("POST /add-checkpoint", w.serveAddCheckpoint)
+	w.mux.HandleFunc("POST /add-checkpoint", w.serve(w.addCheckpoint))
+	// SPEC: It is OPTIONAL for a witness to support this API.
+	// A witness without an ML-DSA-44 key has nothing to sign a subtree with.
+	// SPEC: POST <submission prefix>/sign-subtree
+	// SPEC: The request MUST be an HTTP POST.
+	if slices.ContainsFunc(w.keys, func(k *Key) bool { return k.alg == algMLDSA44 }) {
+		w.mux.HandleFunc("POST /sign-subtree", w.serve(w.signSubtree))
+	}
+	// SPEC: GET <monitoring prefix>/<origin hash>/checkpoint
+	// SPEC: The request MUST be an HTTP GET.
+	// SPEC: A witness MAY use the same value for both the submission prefix and the
+	// SPEC: monitoring prefix.
+	w.mux.HandleFunc("GET /{hash}/checkpoint", w.serveCheckpoint)
 }
 
-// ServeHTTP serves the submission prefix. Use http.StripPrefix for one that has a path.
+// ServeHTTP serves the submission and the monitoring prefix, which are one. Use http.StripPrefix for one that has a path.
 func (w *Witness) ServeHTTP(response http.ResponseWriter, r *http.Request) {
 	w.mux.ServeHTTP(response, r)
 }
 
-func (w *Witness) serveAddCheckpoint(response http.ResponseWriter, r *http.Request) {
+// serve serves a request for signatures.
+func (w *Witness) serve(sign func(body []byte) (lines string, err error)) http.HandlerFunc {
+	return func(response http.ResponseWriter, r *http.Request) { w.answer(response, r, sign) }
+}
+
+func (w *Witness) answer(response http.ResponseWriter, r *http.Request, sign func(body []byte) (string, error)) {
 	body, err := io.ReadAll(http.MaxBytesReader(response, r.Body, maxBody))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
@@ -32,7 +50,7 @@ func (w *Witness) serveAddCheckpoint(response http.ResponseWriter, r *http.Reque
 		http.Error(response, "read the request: "+err.Error(), http.StatusBadRequest)
 		return
 	}
-	line, err := w.addCheckpoint(body)
+	lines, err := sign(body)
 	if err != nil {
 		w.refuse(response, body, err)
 		return
@@ -42,7 +60,7 @@ func (w *Witness) serveAddCheckpoint(response http.ResponseWriter, r *http.Reque
 	// SPEC: newline character (U+000A). The signatures MUST be cosignatures from the
 	// SPEC: witness key(s) on the checkpoint.
 	response.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	io.WriteString(response, line)
+	io.WriteString(response, lines)
 }
 
 // refuse answers a request that gets no cosignature.

@@ -12,10 +12,8 @@ import (
 
 // Signature types of the keys a log may sign its checkpoints with
 // (c2sp.org/signed-note, "Signature types").
-const (
-	algEd25519 = 0x01
-	algMLDSA44 = 0x06
-)
+// ML-DSA-44 is among a witness's own types.
+const algEd25519 = 0x01
 
 // maxKeys bounds the keys of one log. A change of key needs two; the checkpoint
 // that is kept, with a signature of each and ours, must have fewer than maxSignatures.

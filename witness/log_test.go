@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -105,7 +106,7 @@ func testKey(t testing.TB, name string) *Key {
 
 func testConfig(t testing.TB, logs ...*testLog) Config {
 	t.Helper()
-	c := Config{Key: testKey(t, "witness.example/w1"), Dir: t.TempDir(), Now: func() time.Time { return testTime }}
+	c := Config{Keys: []*Key{testKey(t, "witness.example/w1")}, Dir: t.TempDir(), Now: func() time.Time { return testTime }}
 	for _, l := range logs {
 		log, err := ParseLog(l.vkey)
 		if err != nil {
@@ -127,10 +128,16 @@ func start(t testing.TB, c Config) *Witness {
 }
 
 func post(w *Witness, body string) *httptest.ResponseRecorder {
+	return postTo(w, "/add-checkpoint", body)
+}
+
+func postTo(w *Witness, path, body string) *httptest.ResponseRecorder {
 	response := httptest.NewRecorder()
-	w.ServeHTTP(response, httptest.NewRequest("POST", "/add-checkpoint", strings.NewReader(body)))
+	w.ServeHTTP(response, httptest.NewRequest("POST", path, strings.NewReader(body)))
 	return response
 }
+
+func fmtUint(n uint64) string { return strconv.FormatUint(n, 10) }
 
 // want posts a request, checks the answer's status and gives its body.
 func want(t testing.TB, w *Witness, status int, body string) string {

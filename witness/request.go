@@ -38,27 +38,12 @@ type request struct {
 // parseRequest parses the body of add-checkpoint, strictly. Nothing in what it
 // returns has been verified.
 func parseRequest(body []byte) (*request, error) {
-	if len(body) > maxBody {
-		return nil, fmt.Errorf("body larger than %d bytes", maxBody)
-	}
-	// SPEC: Signed notes MUST be valid UTF-8 and MUST NOT contain any ASCII control
-	// SPEC: characters (those below U+0020) other than newline. (signed-note)
-	// The lines before the note are ASCII, so that the rule holds for the whole body.
-	text := string(body)
-	if !utf8.ValidString(text) {
-		return nil, errors.New("body is not UTF-8")
-	}
-	if strings.ContainsFunc(text, func(r rune) bool { return r < 0x20 && r != '\n' }) {
-		return nil, errors.New("body contains a control character other than newline")
-	}
 	// SPEC: The request body MUST be a sequence of an old size line, zero or more
 	// SPEC: consistency proof lines, and an empty line, followed by a checkpoint.
-	// SPEC: Each line MUST terminate in a newline character (U+000A).
-	head, note, found := strings.Cut(text, "\n\n")
-	if !found {
-		return nil, errors.New("no empty line after the old size and the proof")
+	lines, note, err := splitBody(body)
+	if err != nil {
+		return nil, err
 	}
-	lines := strings.Split(head, "\n")
 	// SPEC: The old size line MUST consist of the string `old`, a single space
 	// SPEC: (0x20), and the tree size of the previous checkpoint encoded as an ASCII
 	// SPEC: decimal with no leading zeroes (unless the size is zero, in which case the
@@ -71,24 +56,56 @@ func parseRequest(body []byte) (*request, error) {
 	if err != nil {
 		return nil, fmt.Errorf("old size line: %w", err)
 	}
-	// SPEC: Each consistency proof line MUST encode a single hash in base64. The
-	// SPEC: client MUST NOT send more than 63 consistency proof lines.
-	lines = lines[1:]
-	if len(lines) > maxProof {
-		return nil, fmt.Errorf("%d consistency proof lines, and %d are the most", len(lines), maxProof)
-	}
 	r := &request{old: old}
-	for i, line := range lines {
-		h, err := parseHash(line)
-		if err != nil {
-			return nil, fmt.Errorf("consistency proof line %d: %w", i+1, err)
-		}
-		r.proof = append(r.proof, h[:])
+	if r.proof, err = parseProof(lines[1:]); err != nil {
+		return nil, err
 	}
 	if r.checkpoint, err = parseCheckpoint(note); err != nil {
 		return nil, fmt.Errorf("checkpoint: %w", err)
 	}
 	return r, nil
+}
+
+// splitBody checks the characters of a request and takes it apart: the lines
+// before the empty one, of which there is one at least, and the note.
+func splitBody(body []byte) (lines []string, note string, err error) {
+	if len(body) > maxBody {
+		return nil, "", fmt.Errorf("body larger than %d bytes", maxBody)
+	}
+	// SPEC: Signed notes MUST be valid UTF-8 and MUST NOT contain any ASCII control
+	// SPEC: characters (those below U+0020) other than newline. (signed-note)
+	// The lines before the note are ASCII, so that the rule holds for the whole body.
+	text := string(body)
+	if !utf8.ValidString(text) {
+		return nil, "", errors.New("body is not UTF-8")
+	}
+	if i := strings.IndexFunc(text, func(r rune) bool { return r < 0x20 && r != '\n' }); i >= 0 {
+		return nil, "", fmt.Errorf("body contains the control character 0x%02x", text[i])
+	}
+	// SPEC: Each line MUST terminate in a newline character (U+000A).
+	head, note, found := strings.Cut(text, "\n\n")
+	if !found {
+		return nil, "", errors.New("no empty line before the checkpoint")
+	}
+	return strings.Split(head, "\n"), note, nil
+}
+
+// parseProof parses consistency proof lines.
+func parseProof(lines []string) ([][]byte, error) {
+	// SPEC: Each consistency proof line MUST encode a single hash in base64. The
+	// SPEC: client MUST NOT send more than 63 consistency proof lines.
+	if len(lines) > maxProof {
+		return nil, fmt.Errorf("%d consistency proof lines, and %d are the most", len(lines), maxProof)
+	}
+	var proof [][]byte
+	for i, line := range lines {
+		h, err := parseHash(line)
+		if err != nil {
+			return nil, fmt.Errorf("consistency proof line %d: %w", i+1, err)
+		}
+		proof = append(proof, h[:])
+	}
+	return proof, nil
 }
 
 // parseSize parses a tree size, of which there is one encoding.

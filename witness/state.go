@@ -28,8 +28,9 @@ type state struct {
 	closed bool // written while the locks of all logs are held
 }
 
-// openState opens or makes the state directory of the witness with the vkey.
-func openState(dir, vkey string, disk disk) (_ *state, err error) {
+// openState opens or makes the state directory of the witness with the vkeys, one
+// a line.
+func openState(dir, vkeys string, disk disk) (_ *state, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
@@ -37,7 +38,7 @@ func openState(dir, vkey string, disk disk) (_ *state, err error) {
 	if s.lock, err = lock(filepath.Join(dir, lockFile)); err != nil {
 		return nil, err
 	}
-	if err := s.claim(vkey); err != nil {
+	if err := s.claim(vkeys); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
@@ -45,7 +46,7 @@ func openState(dir, vkey string, disk disk) (_ *state, err error) {
 
 // claim makes sure that the directory is that of the witness: what another key
 // cosigned says nothing about what this one may cosign.
-func (s *state) claim(vkey string) error {
+func (s *state) claim(vkeys string) error {
 	name, logs := filepath.Join(s.dir, keyFile), filepath.Join(s.dir, logsDir)
 	owner, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -56,24 +57,29 @@ func (s *state) claim(vkey string) error {
 		if err := s.disk.syncDir(filepath.Dir(filepath.Clean(s.dir))); err != nil {
 			return fmt.Errorf("make the state directory: %w", err)
 		}
-		return s.replace(name, vkey+"\n")
+		return s.replace(name, vkeys)
 	}
 	if err != nil {
 		return fmt.Errorf("read the state directory's owner: %w", err)
 	}
-	if string(owner) != vkey+"\n" {
-		return fmt.Errorf("state directory %s belongs to the witness %q, not to %q: give each key a directory of its own", s.dir, owner, vkey)
+	if string(owner) != vkeys {
+		return fmt.Errorf("state directory %s belongs to the witness %q, not to %q: give each key a directory of its own", s.dir, owner, vkeys)
 	}
 	if _, err := os.Stat(logs); err != nil {
-		return fmt.Errorf("the state of witness %s was removed, and it must not start from nothing: restore it, or take a new key: %w", vkey, err)
+		return fmt.Errorf("the state of witness %q was removed, and it must not start from nothing: restore it, or take a new key: %w", vkeys, err)
 	}
 	return nil
 }
 
 // path gives the file of a log.
 func (s *state) path(origin string) string {
+	return filepath.Join(s.dir, logsDir, originHash(origin))
+}
+
+// originHash names a log in paths: the SHA-256 of its origin in lower-case hex.
+func originHash(origin string) string {
 	sum := sha256.Sum256([]byte(origin))
-	return filepath.Join(s.dir, logsDir, hex.EncodeToString(sum[:]))
+	return hex.EncodeToString(sum[:])
 }
 
 // get gives the newest cosigned checkpoint of a log, fs.ErrNotExist if there is none.

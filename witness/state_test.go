@@ -39,7 +39,7 @@ func TestDirectoryHasOneUserAndOneKey(t *testing.T) {
 	want(t, w, 200, log.body(t, 0, 7))
 	w.Close()
 	other := c
-	other.Key = testKey(t, c.Key.Name())
+	other.Keys = []*Key{testKey(t, c.Keys[0].Name())}
 	if _, err := New(other); err == nil || !strings.Contains(err.Error(), "belongs to the witness") {
 		t.Errorf("another key on the directory: %v", err)
 	}
@@ -56,9 +56,6 @@ func TestDamagedStateIsRefused(t *testing.T) {
 		"emptied":   func(_, file string) error { return os.Truncate(file, 0) },
 		"no cosignature": func(_, file string) error {
 			return edit(file, func(s string) string { return s[:strings.LastIndex(s, "—")] })
-		},
-		"two of ours": func(_, file string) error {
-			return edit(file, func(s string) string { return s + s[strings.LastIndex(s, "—"):] })
 		},
 		"logs removed":    func(dir, _ string) error { return os.RemoveAll(filepath.Join(dir, logsDir)) },
 		"key file edited": func(dir, _ string) error { return os.WriteFile(filepath.Join(dir, keyFile), nil, 0o600) },

@@ -14,7 +14,7 @@ import (
 
 // Config is what a witness is made of.
 type Config struct {
-	Key    *Key             // its name and private key
+	Keys   []*Key           // its names and private keys; each cosigns every checkpoint
 	Logs   []Log            // the logs it cosigns for; every other is unknown to it
 	Dir    string           // its state, see the package comment; made if it does not exist
 	Now    func() time.Time // clock of the cosignatures; nil for time.Now
@@ -24,8 +24,9 @@ type Config struct {
 // Witness cosigns the checkpoints of its logs. It is an http.Handler for its
 // submission prefix, and is safe for concurrent use.
 type Witness struct {
-	key    *Key
+	keys   []*Key
 	logs   map[string]*logState // by origin; not changed after New
+	byHash map[string]*logState // the same, by the SHA-256 of the origin in lower-case hex
 	state  *state
 	now    func() time.Time
 	logger *slog.Logger
@@ -45,10 +46,10 @@ type logState struct {
 func New(config Config) (*Witness, error) { return open(config, osDisk{}) }
 
 func open(config Config, disk disk) (w *Witness, err error) {
-	if config.Key == nil || config.Dir == "" || len(config.Logs) == 0 {
+	if len(config.Keys) == 0 || config.Dir == "" || len(config.Logs) == 0 {
 		return nil, errors.New("a witness needs a key, a state directory and at least one log")
 	}
-	w = &Witness{key: config.Key, now: config.Now, logger: config.Logger, mux: http.NewServeMux()}
+	w = &Witness{keys: config.Keys, now: config.Now, logger: config.Logger, mux: http.NewServeMux()}
 	if w.now == nil {
 		w.now = time.Now
 	}
@@ -58,7 +59,14 @@ func open(config Config, disk disk) (w *Witness, err error) {
 	if w.logs, err = mergeLogs(config.Logs); err != nil {
 		return nil, err
 	}
-	if w.state, err = openState(config.Dir, config.Key.VKey(), disk); err != nil {
+	w.byHash = make(map[string]*logState, len(w.logs))
+	for origin, log := range w.logs {
+		w.byHash[originHash(origin)] = log
+	}
+	if err := checkKeys(w.keys, w.logs); err != nil {
+		return nil, err
+	}
+	if w.state, err = openState(config.Dir, vkeys(w.keys), disk); err != nil {
 		return nil, err
 	}
 	for _, log := range w.logs {
@@ -100,11 +108,28 @@ func (w *Witness) latest(log *logState) (latestCheckpoint, error) {
 	}
 	var timestamp uint64
 	if err == nil {
-		timestamp, err = w.key.cosigned(c)
+		timestamp, err = w.cosigned(c)
 	}
 	if err != nil {
 		// Never repaired: to forget a checkpoint is to be able to cosign another history.
 		return latestCheckpoint{}, fmt.Errorf("state of the log %s in %s is damaged: %w", log.origin, w.state.path(log.origin), err)
 	}
 	return latestCheckpoint{c.size, c.root, timestamp}, nil
+}
+
+// cosigned gives the time of the witness's own cosignatures on a checkpoint,
+// which all keys have made at once.
+func (w *Witness) cosigned(c *checkpoint) (uint64, error) {
+	var timestamp uint64
+	for _, k := range w.keys {
+		t, found, err := k.cosigned(c)
+		if err == nil && (!found || t == 0 || timestamp != 0 && t != timestamp) {
+			err = fmt.Errorf("no cosignature of %s+%08x, or one of another time", k.name, k.keyID)
+		}
+		if err != nil {
+			return 0, err
+		}
+		timestamp = t
+	}
+	return timestamp, nil
 }

@@ -160,7 +160,7 @@ func startWitness(t testing.TB, key *witness.Key, logKey string) (url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := witness.New(witness.Config{Key: key, Logs: []witness.Log{l}, Dir: t.TempDir()})
+	w, err := witness.New(witness.Config{Keys: []*witness.Key{key}, Logs: []witness.Log{l}, Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,11 +22,13 @@ import (
 
 const name = "imaledger-witness"
 
-const usage = `Usage: imaledger-witness --key FILE --state DIR (--log VKEY | --logs FILE)... [--listen ADDR]
+const usage = `Usage: imaledger-witness --key FILE... --state DIR (--log VKEY | --logs FILE)... [--listen ADDR]
 
 Cosigns checkpoints of the given logs that are consistent with what it cosigned
-before: POST /add-checkpoint, as https://c2sp.org/tlog-witness says. GET /healthz
-answers "ok". It prints its verifier key and the URL that it listens on.
+before: POST /add-checkpoint, as https://c2sp.org/tlog-witness says. With an
+ML-DSA-44 key it answers POST /sign-subtree too. GET /<origin hash>/checkpoint has
+the newest checkpoint that it cosigned of a log, GET /healthz answers "ok". It
+prints its verifier keys, one a line, and the URL that it listens on.
 
 The state directory is the witness's memory. Never roll it back, never restore
 it from a backup and never use its key with another: the witness would cosign
@@ -54,7 +56,11 @@ func main() { cli.Main(name, run) }
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet(name, flag.ContinueOnError)
 	listen := fs.String("listen", "127.0.0.1:8081", "serve HTTP on this `address`; port 0 takes a free one")
-	keyFile := fs.String("key", "", "`file` of the witness's private key (imaledger keygen --kind witness)")
+	var keyFiles []string
+	fs.Func("key", "`file` of a private key of the witness (imaledger keygen --kind witness); repeated, each signs", func(file string) error {
+		keyFiles = append(keyFiles, file)
+		return nil
+	})
 	dir := fs.String("state", "", "state `directory`, made if it does not exist")
 	var logs []witness.Log
 	fs.Func("log", "verifier key of a log to cosign for, `vkey`; may be repeated", func(vkey string) error {
@@ -76,27 +82,31 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 		return err
 	}
 	switch {
-	case *keyFile == "":
+	case len(keyFiles) == 0:
 		return cli.WithHint(cli.Usagef("no --key"), "imaledger keygen --kind witness --name NAME --out FILE makes one")
 	case *dir == "":
 		return cli.WithHint(cli.Usagef("no --state"), "name a directory that is kept as carefully as the key, and never rolled back")
 	case len(logs) == 0:
 		return cli.WithHint(cli.Usagef("no log"), "--log takes the vkey that the log prints, --logs a file of them")
 	}
-	key, err := readKey(*keyFile)
-	if err != nil {
-		return err
+	var keys []*witness.Key
+	for _, file := range keyFiles {
+		key, err := readKey(file)
+		if err != nil {
+			return err
+		}
+		keys = append(keys, key)
 	}
 	log := logger(stderr)
-	w, err := witness.New(witness.Config{Key: key, Logs: logs, Dir: *dir, Logger: log})
+	w, err := witness.New(witness.Config{Keys: keys, Logs: logs, Dir: *dir, Logger: log})
 	if err != nil {
 		return cli.Usagef("%w", err)
 	}
 	// After the server has ended: no request is under way when the directory is given up.
-	return errors.Join(serve(ctx, w, key, *listen, stdout, log), w.Close())
+	return errors.Join(serve(ctx, w, keys, *listen, stdout, log), w.Close())
 }
 
-func serve(ctx context.Context, w *witness.Witness, key *witness.Key, listen string, stdout io.Writer, log *slog.Logger) error {
+func serve(ctx context.Context, w *witness.Witness, keys []*witness.Key, listen string, stdout io.Writer, log *slog.Logger) error {
 	listener, err := net.Listen("tcp", listen)
 	if err != nil {
 		return cli.WithHint(cli.Usagef("%w", err), "--listen takes HOST:PORT; is another program using it?")
@@ -106,8 +116,11 @@ func serve(ctx context.Context, w *witness.Witness, key *witness.Key, listen str
 	mux.HandleFunc("GET /healthz", func(response http.ResponseWriter, _ *http.Request) {
 		io.WriteString(response, "ok\n")
 	})
-	// Two lines that a script can read, in a fixed order.
-	fmt.Fprintf(stdout, "%s\nhttp://%s/\n", key.VKey(), listener.Addr())
+	// Lines that a script can read, in a fixed order.
+	for _, key := range keys {
+		fmt.Fprintln(stdout, key.VKey())
+	}
+	fmt.Fprintf(stdout, "http://%s/\n", listener.Addr())
 	return cli.Serve(ctx, cli.NewServer(mux, readTimeout, writeTimeout, log), listener)
 }
 

@@ -154,7 +154,7 @@ func (d *demo) startWitness(i int, logKey string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	w, err := witness.New(witness.Config{Key: key, Logs: []witness.Log{l}, Now: d.now, Dir: filepath.Join(d.dir, fmt.Sprintf("witness%d", i+1))})
+	w, err := witness.New(witness.Config{Keys: []*witness.Key{key}, Logs: []witness.Log{l}, Now: d.now, Dir: filepath.Join(d.dir, fmt.Sprintf("witness%d", i+1))})
 	if err != nil {
 		return "", err
 	}

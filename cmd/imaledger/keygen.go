@@ -42,7 +42,7 @@ without its scheme, unlike any other. A log's name is its origin, for ever.
 Log, registrar and operator keys are Ed25519 note keys (type 0x01), a witness's
 is an Ed25519 cosignature key (type 0x04). ML-DSA-44 keys (type 0x06), which a
 quantum computer does not break, sign only checkpoints: they are for logs and
-witnesses. imaledger-witness itself signs with Ed25519.`,
+witnesses. imaledger-witness signs with one of either type, or with both.`,
 		Example: `  imaledger keygen --kind log --name log.example/ima --out log.key > log.vkey
   imaledger keygen --kind witness --name witness.example/w1 --out witness.key`,
 		Args: cobra.NoArgs,

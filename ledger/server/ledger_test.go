@@ -84,7 +84,7 @@ func newWitness(t testing.TB, name, logKey string, now func() time.Time) (vkey s
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := witness.New(witness.Config{Key: key, Logs: []witness.Log{l}, Dir: t.TempDir(), Now: now})
+	w, err := witness.New(witness.Config{Keys: []*witness.Key{key}, Logs: []witness.Log{l}, Dir: t.TempDir(), Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
