@@ -72,6 +72,18 @@ func (p *Policy) QuorumSize() int {
 	return size[p.quorum]
 }
 
+// Meets reports whether witnesses meet the quorum, who are named as the policy
+// names them. Other names count for nothing.
+func (p *Policy) Meets(labels ...string) bool {
+	t := p.tally()
+	for _, w := range p.witnesses {
+		if slices.Contains(labels, w.Label) {
+			t.add(w.node)
+		}
+	}
+	return t.met
+}
+
 // A policyTally counts witnesses. A node is a member of one group at most, so
 // that no witness counts twice, and all adds together take no more steps than
 // there are nodes and adds.

@@ -40,7 +40,13 @@ type Accepted struct {
 	Index uint64 `json:"index"`           // in the log; never changes
 	Entry []byte `json:"entry,omitempty"` // of an enrolment, which the ledger wrote
 	Proof string `json:"proof,omitempty"` // c2sp.org/tlog-proof; empty until it is witnessed
+	// Status is NotWitnessed where the entry is durable and its proof waits for the
+	// witnesses, and empty otherwise.
+	Status string `json:"status,omitempty"`
 }
+
+// NotWitnessed is the status of an entry that too few witnesses have seen.
+const NotWitnessed = "not yet witnessed"
 
 // HostHead names the newest entry of a host's chain.
 type HostHead struct {

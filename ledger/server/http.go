@@ -53,6 +53,7 @@ func (s *Server) routes() {
 	handle("GET /addenda/{s0}/{s1}/{digest}", s.getAddendum)
 	s.retentionRoutes(handle)
 	handle("GET /healthz", s.getHealth)
+	handle("GET /readyz", s.getReady)
 }
 
 // ServeHTTP implements http.Handler.
@@ -126,6 +127,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, leaf ledger.Hash
 	}
 	a := acceptedOf(leaf, index)
 	if proof == nil {
+		a.Status = client.NotWitnessed
 		w.Header().Set("Location", "/proof/"+a.Leaf)
 		writeJSON(w, http.StatusAccepted, "application/json", a)
 		return nil
@@ -223,7 +225,7 @@ func (s *Server) answerEnrolled(w http.ResponseWriter, r *http.Request, e *enrol
 	s.offerToken(w, e.uploader)
 	status := http.StatusCreated
 	if proof == nil {
-		status = http.StatusAccepted
+		status, a.Status = http.StatusAccepted, client.NotWitnessed
 	}
 	w.Header().Set("Location", "/proof/"+a.Leaf)
 	writeJSON(w, status, "application/json", a)

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -58,20 +59,52 @@ func signer(t testing.TB, name string) (note.Signer, string) {
 	return s, vkey
 }
 
-// A testWitness is a real witness that can be away.
+// A testWitness is a real witness that can be away, that shows what it has cosigned
+// last unless it hides that, and that counts how often it is asked.
 type testWitness struct {
 	*witness.Witness
 	url    string
 	signer note.Signer // with the witness's key, for what the witness would refuse
 	away   atomic.Bool
+	hides  atomic.Bool
+	lies   atomic.Pointer[[]byte] // a checkpoint that it says it has seen
+	asked  atomic.Int64
+	newest atomic.Pointer[[]byte] // checkpoint and cosignature
 }
 
 func (w *testWitness) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	if w.away.Load() {
+	w.asked.Add(1)
+	newest, lie := w.newest.Load(), w.lies.Load()
+	switch {
+	case lie != nil && r.Method == http.MethodGet:
+		rw.Write(*lie)
+	case lie != nil:
+		rw.WriteHeader(http.StatusConflict)
+		rw.Write(bytes.Split(*lie, []byte("\n"))[1])
+	case w.away.Load():
 		http.Error(rw, "away", http.StatusBadGateway)
-		return
+	case r.Method == http.MethodGet && (w.hides.Load() || newest == nil):
+		http.NotFound(rw, r)
+	case r.Method == http.MethodGet:
+		rw.Write(*newest)
+	default:
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			http.Error(rw, err.Error(), http.StatusBadRequest)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		answer := httptest.NewRecorder()
+		w.Witness.ServeHTTP(answer, r)
+		if answer.Code == http.StatusOK {
+			_, checkpoint, _ := bytes.Cut(body, []byte("\n\n"))
+			shown := append(checkpoint, answer.Body.Bytes()...)
+			w.newest.Store(&shown)
+		}
+		maps.Copy(rw.Header(), answer.Header())
+		rw.WriteHeader(answer.Code)
+		rw.Write(answer.Body.Bytes())
 	}
-	w.Witness.ServeHTTP(rw, r)
 }
 
 func newWitness(t testing.TB, name, logKey string, now func() time.Time) (vkey string, tw *testWitness) {

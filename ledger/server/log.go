@@ -37,6 +37,8 @@ type treeLog struct {
 	add    tessera.AddFn
 	newest *publication
 
+	witnesses *witnesses
+
 	shutdown func(context.Context) error
 	ctx      context.Context // ends with close; Tessera's background work hangs on it
 	cancel   context.CancelFunc
@@ -46,6 +48,7 @@ type treeLog struct {
 func openLog(ctx context.Context, c *Config, fail func(error)) (*treeLog, error) {
 	l := &treeLog{dir: filepath.Join(c.Dir, "log"), policy: c.Trust.Policy, logger: c.Logger}
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	l.witnesses = newWitnesses(l.policy, c.Logger)
 	l.newest = newPublication(l.policy, c.CheckpointInterval, c.Logger, fail)
 	opts := tessera.NewAppendOptions().
 		WithCheckpointSigner(c.Signer).
@@ -61,7 +64,7 @@ func openLog(ctx context.Context, c *Config, fail func(error)) (*treeLog, error)
 		// who waits for one is told so.
 		opts.WithWitnesses(*group, &tessera.WitnessOptions{Timeout: witnessTimeout})
 	}
-	driver, err := posix.New(l.ctx, posix.Config{Path: l.dir, HTTPClient: witnessClient(c.Logger)})
+	driver, err := posix.New(l.ctx, posix.Config{Path: l.dir, HTTPClient: l.witnesses.client()})
 	if err != nil {
 		return nil, err
 	}
@@ -115,6 +118,9 @@ func (l *treeLog) append(entry []byte) (uint64, error) {
 	}()
 	select {
 	case r := <-done:
+		if r.err == nil {
+			l.newest.expect(r.index.Index)
+		}
 		return r.index.Index, r.err
 	case <-l.ctx.Done():
 		// The queue's worker has gone, and the future with it.

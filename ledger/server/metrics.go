@@ -83,6 +83,15 @@ func newMetrics(s *Server, to prometheus.Registerer) (*metrics, error) {
 			return 1
 		}),
 	}
+	for _, w := range s.log.witnesses.list {
+		collectors = append(collectors, w.metrics()...)
+	}
+	collectors = append(collectors, gauge("imaledger_quorum_met", "1 while the witnesses follow the log: receipts are given.", func() float64 {
+		if s.log.newest.witnessed() {
+			return 1
+		}
+		return 0
+	}))
 	if to == nil {
 		return m, nil
 	}
@@ -92,6 +101,31 @@ func newMetrics(s *Server, to prometheus.Registerer) (*metrics, error) {
 		}
 	}
 	return m, nil
+}
+
+// metrics are those of one witness.
+func (w *witnessState) metrics() []prometheus.Collector {
+	labels := prometheus.Labels{"witness": w.name}
+	read := func(f func() float64) func() float64 {
+		return func() float64 {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return f()
+		}
+	}
+	return []prometheus.Collector{
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "imaledger_witness_up", Help: "1 if the witness's last answer was a cosignature.", ConstLabels: labels,
+		}, read(func() float64 {
+			if w.problem == "" && !w.cosigned.IsZero() {
+				return 1
+			}
+			return 0
+		})),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "imaledger_witness_failures_total", Help: "Requests that the witness did not cosign.", ConstLabels: labels,
+		}, read(func() float64 { return float64(w.total) })),
+	}
 }
 
 // total returns the bytes that were uploaded and that no entry names yet.

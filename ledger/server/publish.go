@@ -25,16 +25,22 @@ type publication struct {
 	fail     func(error)
 	keep     func(*ledger.Checkpoint) error // nil: checkpoints are not kept
 
-	mu      sync.Mutex
-	newest  *ledger.Checkpoint // nil before the first
-	changed chan struct{}      // closed when newest changes
+	mu     sync.Mutex
+	newest *ledger.Checkpoint // nil before the first
+	since  time.Time          // when newest was published
+	// expected is the size of a tree with all that was appended, 0 where newest has
+	// it; due is since when.
+	expected uint64
+	due      time.Time
+	grace    time.Duration // after which what is due is late
+	changed  chan struct{} // closed when newest changes
 }
 
 func newPublication(policy *ledger.Policy, interval time.Duration, logger *slog.Logger, fail func(error)) *publication {
 	// A poll costs one read of a small file; a fifth of the interval adds little
 	// to the time to a proof.
 	poll := min(max(interval/5, 10*time.Millisecond), 100*time.Millisecond)
-	return &publication{policy: policy, interval: poll, logger: logger, fail: fail, changed: make(chan struct{})}
+	return &publication{policy: policy, interval: poll, logger: logger, fail: fail, grace: quorumGrace, changed: make(chan struct{})}
 }
 
 // checkpoint returns the newest published checkpoint, nil before the first.
@@ -42,6 +48,37 @@ func (p *publication) checkpoint() *ledger.Checkpoint {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.newest
+}
+
+// quorumGrace is how long a checkpoint may be due before the quorum counts as not
+// met: witnesses on the other side of the earth take some tenths of a second.
+const quorumGrace = 5 * time.Second
+
+// expect notes that the log has an entry, which a checkpoint is to include.
+func (p *publication) expect(index uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.newest != nil && p.newest.Size > index {
+		return
+	}
+	if p.expected == 0 {
+		p.due = time.Now()
+	}
+	p.expected = max(p.expected, index+1)
+}
+
+// witnessed reports whether the witnesses follow the log: neither does an entry
+// wait for long, nor is an idle log's checkpoint older than it is kept.
+func (p *publication) witnessed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.newest == nil {
+		return false
+	}
+	if p.expected > 0 {
+		return time.Since(p.due) < p.grace
+	}
+	return time.Since(p.since) < republishInterval+p.grace
 }
 
 // follow reads the published checkpoint again and again until the context ends.
@@ -95,7 +132,10 @@ func (p *publication) update(raw []byte) error {
 			p.logger.Error("the day's checkpoint is not kept", "error", err)
 		}
 	}
-	p.newest = c
+	p.newest, p.since, p.due = c, time.Now(), time.Now()
+	if p.newest.Size >= p.expected {
+		p.expected = 0
+	}
 	close(p.changed)
 	p.changed = make(chan struct{})
 	return nil

@@ -60,6 +60,9 @@ func (s *Server) rebuild(ctx context.Context) error {
 	if published != nil && published.Size > size {
 		return &integrityError{fmt.Errorf("the published checkpoint has size %d, the log %d entries: it was restored from an older copy, and the witnesses will refuse it; restore a newer one", published.Size, size)}
 	}
+	if size > 0 {
+		s.log.newest.expect(size - 1)
+	}
 	root, found, err := s.log.root(ctx, size)
 	if err != nil || !found {
 		return errors.Join(err, fmt.Errorf("the tiles of the tree of size %d are not whole", size))

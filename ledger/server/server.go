@@ -136,6 +136,7 @@ type Server struct {
 
 	active    sync.WaitGroup // submissions; Add only under stop.RLock
 	stop      sync.RWMutex   // held to close draining
+	writable  writable
 	draining  chan struct{}
 	drainOnce sync.Once
 	closeOnce sync.Once
@@ -166,6 +167,7 @@ func New(ctx context.Context, config Config) (*Server, error) {
 	if err := os.MkdirAll(s.config.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
 	}
+	s.writable.dir = s.config.Dir
 	var err error
 	if s.lock, err = lockFile(filepath.Join(s.config.Dir, "lock")); err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
@@ -192,6 +194,10 @@ func (s *Server) open(ctx context.Context) error {
 	if s.log, err = openLog(ctx, &s.config, s.fail); err != nil {
 		return fmt.Errorf("ledger: open the log: %w", err)
 	}
+	if err := s.checkWitnessed(ctx); err != nil {
+		s.log.close()
+		return fmt.Errorf("ledger: compare with the witnesses: %w", err)
+	}
 	s.chains = newChains(s.config.Trust)
 	if s.metrics, err = newMetrics(s, s.config.Metrics); err != nil {
 		s.log.close()
@@ -207,6 +213,7 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	s.log.newest.keep = s.history.add
 	s.log.watch()
+	go s.watchWitnesses()
 	go s.watchDoor()
 	go s.watchErasures()
 	return nil

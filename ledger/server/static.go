@@ -207,32 +207,3 @@ func (s *Server) mayReadAddendum(r *http.Request, digest ledger.Hash) error {
 	}
 	return s.mayRead(r, host)
 }
-
-// health is what /healthz tells.
-type health struct {
-	Status    string `json:"status"` // ok, unwitnessed, stopped
-	Tree      uint64 `json:"tree"`   // entries that are durable
-	Published uint64 `json:"published"`
-}
-
-// getHealth says whether the ledger takes entries, and how far its witnesses
-// have followed. Only a stopped ledger is unhealthy: witnesses that are away are
-// not mended by restarting it.
-func (s *Server) getHealth(w http.ResponseWriter, r *http.Request) error {
-	h := health{Status: "ok"}
-	var err error
-	if h.Tree, err = s.log.reader.IntegratedSize(r.Context()); err != nil {
-		return err
-	}
-	if c := s.log.newest.checkpoint(); c != nil {
-		h.Published = c.Size
-	} else {
-		h.Status = "unwitnessed"
-	}
-	status := http.StatusOK
-	if s.Err() != nil {
-		h.Status, status = "stopped", http.StatusServiceUnavailable
-	}
-	writeJSON(w, status, "application/json", h)
-	return nil
-}

@@ -1,15 +1,10 @@
 package server
 
 import (
-	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"net/http"
 	"net/url"
-	"sync"
 
 	fnote "github.com/transparency-dev/formats/note"
 	"github.com/transparency-dev/merkle/rfc6962"
@@ -18,10 +13,6 @@ import (
 
 	"github.com/imaledger/imaledger/ledger"
 )
-
-// maxWitnessAnswer bounds a witness's answer in bytes: a few signature lines,
-// of 3.3 kB each if they are post-quantum.
-const maxWitnessAnswer = 64 << 10
 
 // quorum is the policy's quorum as Tessera asks for it. Tessera's own groups and
 // parser are not used: what is published has to satisfy the policy that readers
@@ -80,7 +71,7 @@ func (q quorum) addWitness(w ledger.PolicyKey) error {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return fmt.Errorf("URL %q: want http:// or https:// and a host", w.URL)
 	}
-	endpoint := u.JoinPath("add-checkpoint").String()
+	endpoint := addCheckpointURL(u)
 	if other, taken := q.endpoints[endpoint]; taken {
 		return fmt.Errorf("has the URL of %s: one URL can cosign with one key only", other.Name())
 	}
@@ -92,57 +83,4 @@ func (q quorum) addWitness(w ledger.PolicyKey) error {
 	return nil
 }
 
-// witnessClient is the HTTP client for witnesses, whom the log need not trust:
-// no redirects, no endless answers.
-func witnessClient(logger *slog.Logger) *http.Client {
-	return &http.Client{
-		Transport:     &witnessTransport{logger: logger, down: make(map[string]bool)},
-		Timeout:       witnessTimeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
-
-// witnessTransport bounds answers, and logs when a witness falls silent or comes
-// back. Tessera asks at each checkpoint, so a line for each failure would be five
-// a second.
-type witnessTransport struct {
-	logger *slog.Logger
-	mu     sync.Mutex
-	down   map[string]bool // by host
-}
-
-func (t *witnessTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := http.DefaultTransport.RoundTrip(req)
-	switch {
-	case errors.Is(err, context.Canceled):
-		// The others were quicker and made the quorum.
-	case err != nil:
-		t.note(req.URL.Host, err.Error())
-	case resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusConflict:
-		t.note(req.URL.Host, "")
-	default:
-		t.note(req.URL.Host, resp.Status)
-	}
-	if resp != nil {
-		resp.Body = limitedBody{io.LimitReader(resp.Body, maxWitnessAnswer), resp.Body}
-	}
-	return resp, err
-}
-
-func (t *witnessTransport) note(host, problem string) {
-	t.mu.Lock()
-	was := t.down[host]
-	t.down[host] = problem != ""
-	t.mu.Unlock()
-	switch {
-	case problem != "" && !was:
-		t.logger.Warn("witness does not cosign", "witness", host, "problem", problem)
-	case problem == "" && was:
-		t.logger.Info("witness cosigns again", "witness", host)
-	}
-}
-
-type limitedBody struct {
-	io.Reader
-	io.Closer
-}
+func addCheckpointURL(u *url.URL) string { return u.JoinPath("add-checkpoint").String() }
