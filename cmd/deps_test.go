@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -20,7 +21,7 @@ var levels = map[string]int{
 	"tpm/ima": 0, "tpm/quote": 0, "tpm/securityfs": 0, "ledger": 0, "witness": 0, "web": 0,
 	"tpm": 1, "ledger/audit": 1, "ledger/client": 1, "ledger/internal/payload": 1, "ledger/internal/index": 1,
 	"ledger/agent": 2, "ledger/server": 2, "ledger/carry": 2,
-	"cmd/internal/cli": 2, "cmd/internal/trustdir": 3, "cmd/internal/guest": 3, "cmd/internal/guest/guestinit": 4, "cmd/imaledger": 4, "cmd/imaledgerd": 4, "cmd/imaledger-agent": 4, "cmd/imaledger-witness": 4,
+	"cmd/internal/cli": 2, "cmd/internal/trustdir": 3, "cmd/internal/keys": 3, "cmd/internal/guest": 3, "cmd/internal/guest/guestinit": 4, "cmd/imaledger": 4, "cmd/imaledgerd": 4, "cmd/imaledger-agent": 4, "cmd/imaledger-witness": 4,
 }
 
 // forbidden are imports that a folder and all below it must not have, each with
@@ -50,8 +51,78 @@ var quarantined = []struct {
 }{
 	{"github.com/google/go-tpm/", []string{"tpm"}, "one place speaks to TPMs"},
 	{"github.com/transparency-dev/tessera", []string{"ledger/server"}, "one place drives the log's storage"},
+	{"github.com/sigstore/sigstore/pkg/signature/kms/aws", []string{"cmd/imaledgerd"}, "clouds are the ledger's; other programs speak to a KMS by sigstore's plugins"},
+	{"github.com/sigstore/sigstore/pkg/signature/kms/azure", []string{"cmd/imaledgerd"}, "as for aws"},
+	{"github.com/sigstore/sigstore/pkg/signature/kms/gcp", []string{"cmd/imaledgerd"}, "as for aws"},
+	{"github.com/sigstore/sigstore/pkg/signature/kms/hashivault", []string{"cmd/imaledgerd"}, "as for aws"},
 	{"github.com/spf13/cobra", []string{"cmd/imaledger"}, "the daemons have the standard flag package"},
 	{"filippo.io/torchwood", nil, "the second opinion in tests alone"},
+}
+
+// clouds are the SDKs that programs which sign for people must not be made of,
+// whichever package of the module brings them.
+var clouds = []string{
+	"github.com/aws/", "cloud.google.com/", "github.com/Azure/", "github.com/hashicorp/vault/",
+	"github.com/sigstore/sigstore/pkg/signature/kms/aws", "github.com/sigstore/sigstore/pkg/signature/kms/azure",
+	"github.com/sigstore/sigstore/pkg/signature/kms/gcp", "github.com/sigstore/sigstore/pkg/signature/kms/hashivault",
+	"github.com/transparency-dev/tessera/storage/aws", "github.com/transparency-dev/tessera/storage/gcp",
+}
+
+// TestClouds: of the programs, imaledgerd alone links clouds. The tool speaks to a
+// KMS by a plugin, a program of its own. What a package needs of S3 stands in a
+// package that imaledgerd imports and the tool's ledger/server does not.
+func TestClouds(t *testing.T) {
+	for _, program := range []string{"imaledger", "imaledger-agent", "imaledger-witness"} {
+		seen := make(map[string]bool)
+		var visit func(folder string, way []string)
+		visit = func(folder string, way []string) {
+			if seen[folder] {
+				return
+			}
+			seen[folder] = true
+			way = append(way[:len(way):len(way)], folder)
+			for _, imported := range importsOf(t, folder) {
+				for _, cloud := range clouds {
+					if strings.HasPrefix(imported, cloud) {
+						t.Errorf("%s links %s by %s", program, imported, strings.Join(way, " → "))
+					}
+				}
+				if below, ok := strings.CutPrefix(imported, module); ok {
+					visit(below, way)
+				}
+			}
+		}
+		visit("cmd/"+program, nil)
+		if len(seen) < 3 {
+			t.Errorf("%s: only %d packages were looked at", program, len(seen))
+		}
+	}
+	if !slices.Contains(importsOf(t, "cmd/imaledgerd"), "github.com/sigstore/sigstore/pkg/signature/kms/hashivault") {
+		t.Error("imaledgerd links no KMS")
+	}
+}
+
+// importsOf returns what a folder's files import, tests aside.
+func importsOf(t *testing.T, folder string) []string {
+	t.Helper()
+	names, err := filepath.Glob("../" + folder + "/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range f.Imports {
+			list = append(list, strings.Trim(spec.Path.Value, `"`))
+		}
+	}
+	return list
 }
 
 // TestImports parses every file of the module in this process: a go list in

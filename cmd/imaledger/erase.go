@@ -42,7 +42,7 @@ and after them: who guesses what they were can check the guess.`,
 				}
 				wanted[l] = true
 			}
-			if err := o.open(); err != nil {
+			if err := o.open(cmd.Context()); err != nil {
 				return err
 			}
 			var due, kept []client.KeptSegment
@@ -181,7 +181,7 @@ longer leaves evidence undecided.`,
 			case !ledger.ValidHost(host):
 				return cli.Usagef("--host %.64q is no host name", host)
 			}
-			if err := o.open(); err != nil {
+			if err := o.open(cmd.Context()); err != nil {
 				return err
 			}
 			a := &ledger.Acknowledgement{Host: host, Entry: leaf, Finding: ledger.Code(finding), Statement: statement, Time: uint64(time.Now().Unix())}

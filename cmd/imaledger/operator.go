@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -16,18 +15,12 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/cmd/internal/keys"
 	"github.com/imaledger/imaledger/cmd/internal/trustdir"
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/audit"
 	"github.com/imaledger/imaledger/ledger/client"
-	"github.com/imaledger/imaledger/ledger/server"
 )
-
-// passwordVariable has the password of an encrypted key.
-const passwordVariable = "IMALEDGER_KEY_PASSWORD"
-
-// maxKeyFile bounds a file with a private key, in bytes.
-const maxKeyFile = 64 << 10
 
 // An operator states policies, holds and erasures: what the commands that do it
 // have in common.
@@ -36,6 +29,7 @@ type operator struct {
 	asJSON             bool
 	wait               time.Duration
 
+	keys   keys.Reader
 	client *client.Client
 	trust  *ledger.Trust
 	signer note.Signer
@@ -46,7 +40,8 @@ func (o *operator) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.url, "ledger", "", "URL of the ledger (required)")
 	f.StringVar(&o.trustDir, "trust", "", "trust folder, which names the operator's key (required)")
-	f.StringVar(&o.key, "key", "", "file of the operator's private key, NAME=FILE for PEM (required)")
+	f.StringVar(&o.key, "key", "", "operator's private key: a file, NAME=FILE for PEM, or NAME=URI of a KMS (required)")
+	f.StringVar(&o.keys.PasswordFile, "password-file", "", "file with the password of an encrypted key; or set "+keys.PasswordVariable)
 	f.DurationVar(&o.wait, "wait", submitWait, "how long to wait for witnesses")
 	f.BoolVar(&o.asJSON, "json", false, "print JSON")
 	for _, name := range []string{"ledger", "trust", "key"} {
@@ -57,11 +52,11 @@ func (o *operator) flags(cmd *cobra.Command) {
 }
 
 // open reads the trust folder and the key, and holds one to the other.
-func (o *operator) open() (err error) {
+func (o *operator) open(ctx context.Context) (err error) {
 	if o.trust, err = trustdir.Read(o.trustDir); err != nil {
 		return err
 	}
-	if o.signer, err = readSigner(o.key); err != nil {
+	if o.signer, err = o.keys.Signer(ctx, o.key); err != nil {
 		return err
 	}
 	if !slices.ContainsFunc(o.trust.Operators, func(v note.Verifier) bool { return v.Name() == o.signer.Name() && v.KeyHash() == o.signer.KeyHash() }) {
@@ -70,33 +65,6 @@ func (o *operator) open() (err error) {
 	}
 	o.client = &client.Client{Base: o.url}
 	return nil
-}
-
-// readSigner reads FILE, or NAME=FILE, with a private key.
-func readSigner(v string) (note.Signer, error) {
-	name, file, named := strings.Cut(v, "=")
-	if !named {
-		name, file = "", v
-	}
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, cli.Usagef("%w", err)
-	}
-	defer f.Close()
-	key, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
-	if err != nil {
-		return nil, cli.Usagef("%w", err)
-	}
-	s, err := server.ParseSigner(name, key, func() ([]byte, error) {
-		if p := os.Getenv(passwordVariable); p != "" {
-			return []byte(p), nil
-		}
-		return nil, fmt.Errorf("the key is encrypted: set %s", passwordVariable)
-	})
-	if err != nil {
-		return nil, cli.Usagef("%s: %w", file, err)
-	}
-	return s, nil
 }
 
 // origin returns the log that statements are made for: the policy's, or the one

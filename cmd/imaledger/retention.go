@@ -108,7 +108,7 @@ that the log has a segment, to the end of that day.`,
 				}
 				r.Days = n
 			}
-			if err := o.open(); err != nil {
+			if err := o.open(cmd.Context()); err != nil {
 				return err
 			}
 			now, err := o.client.Retention(cmd.Context())
@@ -160,7 +160,7 @@ span of time, until it is released. Dates are UTC.`,
 					return err
 				}
 			}
-			if err := o.open(); err != nil {
+			if err := o.open(cmd.Context()); err != nil {
 				return err
 			}
 			if h.Log, err = o.origin(cmd.Context()); err != nil {
@@ -200,7 +200,7 @@ func newReleaseCommand() *cobra.Command {
 				return err
 			}
 			r := &ledger.Release{Hold: leaf, Reason: reason, Time: uint64(time.Now().Unix())}
-			if err := o.open(); err != nil {
+			if err := o.open(cmd.Context()); err != nil {
 				return err
 			}
 			if r.Log, err = o.origin(cmd.Context()); err != nil {

@@ -21,12 +21,12 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"imaledger": main})
+	testscript.Main(m, map[string]func(){"imaledger": main, "sigstore-kms-test": pluginMain})
 }
 
 // TestScript runs the tool as a user does: a process of its own, files, exit
 // codes. Scripts find $RECORDINGS (of real kernels), $VECTORS (evidence bundles)
-// and $BIN, a folder with imaledger and nothing else.
+// and $BIN, a folder with imaledger, the plugin sigstore-kms-test and nothing else.
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/cmd/internal/keys"
 	"github.com/imaledger/imaledger/ledger/server"
 )
 
@@ -83,7 +84,7 @@ func (o *doorOptions) config(c *server.Config) (err error) {
 		c.Proxies = append(c.Proxies, prefix)
 	}
 	if o.tokenKey != "" {
-		b, err := readSecret(o.tokenKey)
+		b, err := keys.Secret(o.tokenKey)
 		if err != nil {
 			return err
 		}

@@ -14,7 +14,7 @@ type eraserOptions struct {
 }
 
 func (e *eraserOptions) flags(fs *flag.FlagSet) {
-	fs.StringVar(&e.key, "eraser-key", "", "`file` of an operator's private key, NAME=FILE for PEM: erase by it what the stated retention policy no longer keeps")
+	fs.StringVar(&e.key, "eraser-key", "", "private `key` of an operator, as --registrar has them: erase by it what the stated retention policy no longer keeps")
 	fs.DurationVar(&e.interval, "erase-interval", server.DefaultEraseInterval, "`time` between looking for records to erase")
 }
 

@@ -1,74 +1,48 @@
 package main
 
 import (
-	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/cmd/internal/keys"
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/server"
 )
 
-// passwordVariable has the password of encrypted keys where no file is named.
-const passwordVariable = "IMALEDGER_KEY_PASSWORD"
+// maxPinnedFile is the size in bytes of a list of 10^5 hosts and their EKs.
+const maxPinnedFile = 64 << 20
 
-const (
-	maxKeyFile    = 64 << 10 // bytes
-	maxPinnedFile = 64 << 20 // of 10^5 hosts and their EKs
-	ownerOnly     = 0o077    // permissions of others that a secret must not have
-)
+// keyTimeout is how long a KMS has to tell its public key at the start.
+const keyTimeout = time.Minute
 
-// readRegistrar reads FILE or NAME=FILE.
+// readRegistrar reads FILE, NAME=FILE or NAME=URI.
 func (o *options) readRegistrar(v string) (note.Signer, error) {
-	if name, file, named := strings.Cut(v, "="); named {
-		return o.readKey(name, file)
-	}
-	return o.readKey("", v)
+	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
+	defer cancel()
+	return o.keys().Signer(ctx, v)
 }
 
-func (o *options) readKey(name, file string) (note.Signer, error) {
-	key, err := readSecret(file)
-	if err != nil {
-		return nil, err
+// readKey reads the log's key, whose name --origin may have.
+func (o *options) readKey(name, key string) (note.Signer, error) {
+	if name == "" {
+		return o.readRegistrar(key)
 	}
-	s, err := server.ParseSigner(name, key, o.readPassword)
-	if err != nil {
-		return nil, cli.Usagef("%s: %w", file, err)
+	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
+	defer cancel()
+	if own, where, named := strings.Cut(key, "="); named && own == name {
+		key = where
 	}
-	return s, nil
+	return o.keys().Named(ctx, name, key)
 }
 
-func (o *options) readPassword() ([]byte, error) {
-	if o.password == "" {
-		if p := os.Getenv(passwordVariable); p != "" {
-			return []byte(p), nil
-		}
-		return nil, fmt.Errorf("the key is encrypted: give --password-file, or set %s", passwordVariable)
-	}
-	b, err := readSecret(o.password)
-	return bytes.TrimRight(b, "\r\n"), err
-}
-
-// readSecret reads a file that must be its owner's alone.
-func readSecret(file string) ([]byte, error) {
-	info, err := os.Stat(file)
-	if err != nil {
-		return nil, cli.Usagef("%w", err)
-	}
-	if mode := info.Mode().Perm(); mode&ownerOnly != 0 {
-		return nil, cli.WithHint(cli.Usagef("%s can be read by others (mode %04o)", file, mode), "chmod 600 %s", file)
-	}
-	b, err := readFile(file, maxKeyFile)
-	if err != nil {
-		return nil, cli.Usagef("%w", err)
-	}
-	return b, nil
-}
+func (o *options) keys() *keys.Reader { return &keys.Reader{PasswordFile: o.password} }
 
 func readPinned(file string) (map[ledger.Name]string, error) {
 	b, err := readFile(file, maxPinnedFile)

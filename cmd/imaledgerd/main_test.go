@@ -19,6 +19,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/cmd/internal/keys"
 )
 
 // setup writes keys and a trust folder that demands no witness. Where encrypted
@@ -97,7 +98,7 @@ func serve(t *testing.T, args []string) (vkey, url string) {
 func TestServe(t *testing.T) {
 	for _, password := range []string{"", "correct horse"} {
 		t.Run("password "+password, func(t *testing.T) {
-			t.Setenv(passwordVariable, password)
+			t.Setenv(keys.PasswordVariable, password)
 			vkey, url := serve(t, setup(t, password))
 			if !strings.HasPrefix(vkey, "ledger.example/t+") {
 				t.Errorf("vkey %q", vkey)

@@ -46,16 +46,13 @@ The trust folder is the one that auditors have: "policy" names this log's key an
 its witnesses, with their URLs; "rules" names the registrars. What an auditor with
 that folder would refuse is not admitted.
 
-Keys are in the note encoding (imaledger keygen), or PEM: PKCS #8, plain or
-encrypted, or encrypted by sigstore's tools. A PEM key has no name, so --origin
-names the log, and a registrar is given as NAME=FILE. The password of encrypted
-keys is taken from --password-file, or from the variable IMALEDGER_KEY_PASSWORD.
-`,
+` + aboutKeys,
 	"registrar": `Runs a registrar of somebody else's ledger, whose trust folder demands several. It
 makes an activation of its own with each host's TPM, by its own trust folder and
 list of EKs, and signs what it has seen. It prints its name and the URL that it
 listens on: the ledger has that URL as a --registrar, and both have the token.
-`,
+
+` + aboutKeys,
 }
 
 // flags defines the flags of a command; an empty one stands for all that the
@@ -75,7 +72,7 @@ func (o *options) flags(fs *flag.FlagSet, command string) {
 	o.log = cli.LogFlags(fs)
 	fs.StringVar(&o.trust, "trust", defaultTrust, "trust `folder`: policy, rules, roots/")
 	if command == "registrar" {
-		o.keyFlags(fs, "`file` of the registrar's private key, NAME=FILE for PEM")
+		o.keyFlags(fs, "the registrar's private `key`")
 		o.listenFlags(fs)
 		return
 	}
@@ -83,7 +80,7 @@ func (o *options) flags(fs *flag.FlagSet, command string) {
 	if command != "serve" && command != "" {
 		return
 	}
-	o.keyFlags(fs, "`file` of the log's private key")
+	o.keyFlags(fs, "the log's private `key`")
 	o.listenFlags(fs)
 	o.serveFlags(fs)
 	o.door.flags(fs)
@@ -107,8 +104,8 @@ func (o *options) listenFlags(fs *flag.FlagSet) {
 
 // serveFlags are the ledger's alone.
 func (o *options) serveFlags(fs *flag.FlagSet) {
-	fs.StringVar(&o.origin, "origin", "", "the log's `origin`, needed for a PEM key; otherwise the key's name")
-	fs.Var(&o.registrars, "registrar", "`file` of a registrar's private key, NAME=FILE for PEM, or the URL of a registrar elsewhere; may be repeated")
+	fs.StringVar(&o.origin, "origin", "", "the log's `origin`, where --key gives no name")
+	fs.Var(&o.registrars, "registrar", "private `key` of a registrar, or the URL of a registrar elsewhere; may be repeated")
 	fs.DurationVar(&o.checkpointInterval, "checkpoint-interval", server.DefaultCheckpointInterval, "`time` between checkpoints, at least 100ms")
 	fs.DurationVar(&o.batchAge, "batch-age", server.DefaultBatchMaxAge, "`time` for which entries are gathered for one write")
 	fs.BoolVar(&o.publicPayloads, "public-payloads", false, "serve measurement records and evidence to everyone")

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/cmd/internal/keys"
 	"github.com/imaledger/imaledger/cmd/internal/trustdir"
 	"github.com/imaledger/imaledger/ledger/server"
 )
@@ -16,7 +17,7 @@ func (o *options) readToken() (string, error) {
 	if o.token == "" {
 		return "", cli.WithHint(cli.Usagef("no --registrar-token"), "a registrar elsewhere and its ledger share a token: head -c 24 /dev/urandom | base64 > FILE, and chmod 600 FILE")
 	}
-	b, err := readSecret(o.token)
+	b, err := keys.Secret(o.token)
 	return string(bytes.TrimSpace(b)), err
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"io"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/sigstore/sigstore/pkg/signature"
+	fnote "github.com/transparency-dev/formats/note"
 	"golang.org/x/mod/sumdb/note"
 )
 
@@ -65,13 +67,21 @@ func TestParseSigner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	skey, _, err := note.GenerateKey(rand.Reader, "log.example")
+	skey, notePublic, err := note.GenerateKey(rand.Reader, "log.example")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, err := ParseSigner("", []byte(skey+"\n"), nil); err != nil || s.Name() != "log.example" {
-		t.Fatalf("note encoding: %v", err)
+	pqKey, pqVKey, err := fnote.GenerateMLDSAKey("log.example")
+	if err != nil {
+		t.Fatal(err)
 	}
+	for key, want := range map[string]string{skey: notePublic, pqKey: pqVKey} {
+		if s, err := ParseSigner("", []byte(key+"\n"), nil); err != nil || s.Name() != "log.example" || s.VerifierKey() != want {
+			t.Fatalf("note encoding: %v", err)
+		}
+	}
+	// The key ID is the fourth field.
+	otherID := strings.Replace(pqKey, strings.Split(pqKey, "+")[3], "00000000", 1)
 	for name, test := range map[string]struct {
 		name, key string
 		password  func() ([]byte, error)
@@ -84,6 +94,9 @@ func TestParseSigner(t *testing.T) {
 		"ECDSA":          {"log.example", string(ecPEM), nil, "want Ed25519"},
 		"other name":     {"another.example", skey, nil, "want another.example's"},
 		"damaged":        {"", skey[:len(skey)-4], nil, "note encoding"},
+		"other key ID":   {"", otherID, nil, "its key ID is"},
+		"witness's type": {"", strings.Join(append(strings.SplitN(skey, "+", 5)[:4], base64.StdEncoding.EncodeToString(append([]byte{4}, make([]byte, 32)...))), "+"), nil, "key type 0x04"},
+		"no fields":      {"", "PRIVATE+KEY+x", nil, "malformed"},
 		"nothing":        {"log.example", "", nil, "PEM"},
 	} {
 		_, err := ParseSigner(test.name, []byte(test.key), test.password)
