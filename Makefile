@@ -84,7 +84,9 @@ bench:
 	$(GO) test -run '^$$' -bench . ./tpm/... ./ledger
 	$(GO) test -tags figures -run TestFigures -v -timeout 60m ./ledger/server
 
-# Hours of what check does for minutes. A ledger is killed 200 times under 50 hosts.
+# Hours of what check does for minutes. A ledger is killed 200 times under 50 hosts,
+# a witness 200 times under 100 logs.
 soak:
+	IMALEDGER_SOAK=1 $(GO) test -count 1 -v -timeout 30m -run TestKill ./witness
 	IMALEDGER_SOAK=1 $(GO) test -count 1 -v -timeout 60m -run 'TestKill|TestDiskFails|TestPressure' ./ledger/server
 	$(MAKE) check FUZZTIME=5m

@@ -37,15 +37,15 @@ func (w *Witness) addCheckpoint(body []byte) (string, error) {
 	c := r.checkpoint
 	// SPEC: If the checkpoint origin is unknown, the witness MUST respond with a
 	// SPEC: "404 Not Found" HTTP status code.
-	log, ok := w.logs[c.origin]
-	if !ok {
-		return "", fmt.Errorf("%w: %s", errUnknownLog, c.origin)
+	log, trusted, err := w.known(c.origin)
+	if err != nil {
+		return "", err
 	}
 	// SPEC: The witness MUST respond with a "403 Forbidden" HTTP status code if
 	// SPEC: either no signature from a trusted key for the origin is present, or a
 	// SPEC: signature line's key name and ID match a trusted key but the signature
 	// SPEC: itself fails to verify
-	signatures, err := c.verify(log.keys)
+	signatures, err := c.verify(trusted.Keys)
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", errSignature, err)
 	}
@@ -61,18 +61,18 @@ func (w *Witness) addCheckpoint(body []byte) (string, error) {
 	// directory keeps other processes out.
 	log.mu.Lock()
 	defer log.mu.Unlock()
-	latest, err := w.latest(log)
-	if err != nil {
+	if err := w.rolledBack(log, c); err != nil {
 		return "", err
 	}
+	latest := log.latest
 	if err := r.check(latest); err != nil {
 		return "", err
 	}
 	now := w.now()
 	// A cosignature says that this was the largest tree as of its time. One with
 	// an earlier time than the last would contradict that one.
-	if now.Unix() < 0 || uint64(now.Unix()) < latest.time {
-		return "", fmt.Errorf("%w: the clock says %d, and the last cosignature for this log is of %d: set the clock", errUnavailable, now.Unix(), latest.time)
+	if last := max(latest.time, w.floor); now.Unix() < 0 || uint64(now.Unix()) < last {
+		return "", fmt.Errorf("%w: the clock says %d, and the last cosignature is of %d: set the clock", errUnavailable, now.Unix(), last)
 	}
 	var lines strings.Builder
 	for _, k := range w.keys {
@@ -85,9 +85,18 @@ func (w *Witness) addCheckpoint(body []byte) (string, error) {
 	// SPEC: If all the checks above pass, the witness MUST update its record of the
 	// SPEC: latest cosigned checkpoint and respond with a "200 Success" HTTP status code.
 	// SPEC: The witness MUST persist the new checkpoint before responding.
-	if err := w.state.put(c.origin, c.text+"\n"+signatures+lines.String()); err != nil {
+	next := latestCheckpoint{c.size, c.root, uint64(now.Unix())}
+	raw := c.text + "\n" + signatures + lines.String()
+	if latest.time != 0 && latest.size == c.size {
+		// Size and root are on disk; a later time of the same tree need not be.
+		err = w.state.touch(next.time)
+	} else {
+		err = w.state.put(c.origin, raw, next.time)
+	}
+	if err != nil {
 		return "", err
 	}
+	log.latest, log.raw = next, raw
 	return lines.String(), nil
 }
 

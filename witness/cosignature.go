@@ -127,6 +127,17 @@ func (k *Key) cosigned(c *checkpoint) (timestamp uint64, found bool, err error) 
 	return timestamp, found, nil
 }
 
+// timestamp gives the time that the key's own cosignature on a checkpoint states,
+// which is not verified.
+func (k *Key) timestamp(c *checkpoint) (t uint64, found bool) {
+	for _, s := range c.signatures {
+		if s.name == k.name && s.keyID == k.keyID && len(s.signature) > timestampSize {
+			t, found = max(t, binary.BigEndian.Uint64(s.signature)), true
+		}
+	}
+	return t, found
+}
+
 // statement gives what a cosignature of the checkpoint says.
 func (c *checkpoint) statement(timestamp uint64) statement {
 	return statement{timestamp: timestamp, origin: c.origin, end: c.size, root: c.root, text: c.text}

@@ -14,10 +14,14 @@
 // back, copied to a second witness, or restored from a backup: that is how a
 // witness comes to cosign two histories. The directory holds
 //
-//	key                 the vkeys of the witness it belongs to, one a line
-//	lock                held by the process that uses it
-//	logs/<origin hash>  the newest cosigned checkpoint of a log
+//	key      the vkeys of the witness it belongs to, one a line
+//	lock     held by the process that uses it
+//	journal  what was cosigned: journal.go has the format
+//	stopped  why the witness must never start again, if that is so
 //
-// where <origin hash> is the SHA-256 of the log's origin in lower-case hex, and
-// the checkpoint is a note with the log's signatures and the witness's own.
+// and a fence lies apart from it, beside the key: a file of 512 bytes that knows
+// how far the state had come (fence.go). A state that is gone, damaged, older than
+// the fence, or in use elsewhere is refused. What neither can know, the witness's
+// own cosignatures tell it: one that it meets and does not remember ends it
+// (rollback.go).
 package witness

@@ -174,26 +174,30 @@ func vkeys(keys []*Key) string {
 	return b.String()
 }
 
-// checkKeys refuses keys that a signature line could confuse, and logs that they
-// could not sign for.
+// checkKeys refuses keys that a signature line could confuse.
 //
 // SPEC: A cosigner operator that operates multiple Ed25519 cosigners [...] MUST use
 // SPEC: distinct public keys for each cosigner. (tlog-cosignature)
-func checkKeys(keys []*Key, logs map[string]*logState) error {
+func checkKeys(keys []*Key) error {
 	for i, k := range keys {
 		for _, other := range keys[:i] {
 			if string(k.public) == string(other.public) || k.name == other.name && k.keyID == other.keyID {
 				return fmt.Errorf("keys %s and %s are the same: each needs one of its own", other.name, k.name)
 			}
 		}
-		for _, log := range logs {
-			if k.alg == algMLDSA44 && len(log.origin) > maxSignedOrigin {
-				return fmt.Errorf("log %.40s…: an ML-DSA-44 cosignature has room for an origin of %d bytes, and this has %d", log.origin, maxSignedOrigin, len(log.origin))
-			}
-			for _, verifier := range log.keys {
-				if k.name == verifier.Name() && k.keyID == verifier.KeyHash() {
-					return fmt.Errorf("log %s: its key is the witness's own", log.origin)
-				}
+	}
+	return nil
+}
+
+// checkLog refuses a log that the keys could not sign for.
+func checkLog(keys []*Key, log *Log) error {
+	for _, k := range keys {
+		if k.alg == algMLDSA44 && len(log.Origin) > maxSignedOrigin {
+			return fmt.Errorf("log %.40s…: an ML-DSA-44 cosignature has room for an origin of %d bytes, and this has %d", log.Origin, maxSignedOrigin, len(log.Origin))
+		}
+		for _, verifier := range log.Keys {
+			if k.name == verifier.Name() && k.keyID == verifier.KeyHash() {
+				return fmt.Errorf("log %s: its key is the witness's own", log.Origin)
 			}
 		}
 	}

@@ -58,15 +58,61 @@ func ParseLog(vkey string) (Log, error) {
 	return Log{Origin: name, Keys: []note.Verifier{verifier}}, nil
 }
 
+// SetLogs replaces the logs that the witness cosigns for. What it knows of those
+// that are no longer among them it keeps: if one comes back, its history goes on
+// from there. After an error nothing has changed.
+func (w *Witness) SetLogs(logs []Log) error {
+	merged, err := mergeLogs(logs)
+	if err != nil {
+		return err
+	}
+	for _, l := range merged {
+		if err := checkLog(w.keys, l); err != nil {
+			return err
+		}
+	}
+	for origin, l := range merged {
+		w.logState(origin).log.Store(l)
+	}
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	for origin, state := range w.logs {
+		if merged[origin] == nil {
+			state.log.Store(nil)
+		}
+	}
+	return nil
+}
+
+// logState gives the state of a log, which is made if there is none.
+func (w *Witness) logState(origin string) *logState {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.logs[origin]
+	if s == nil {
+		s = &logState{origin: origin, latest: latestCheckpoint{root: emptyRoot()}}
+		w.logs[origin], w.byHash[originHash(origin)] = s, s
+	}
+	return s
+}
+
+// known gives a log that is cosigned for.
+func (w *Witness) known(origin string) (*logState, *Log, error) {
+	w.mu.RLock()
+	s := w.logs[origin]
+	w.mu.RUnlock()
+	if s != nil {
+		if l := s.log.Load(); l != nil {
+			return s, l, nil
+		}
+	}
+	return nil, nil, fmt.Errorf("%w: %s", errUnknownLog, origin)
+}
+
 // mergeLogs joins the keys of logs with one origin, and refuses two keys that
 // one signature line could mean.
-func mergeLogs(logs []Log) (map[string]*logState, error) {
-	states := make(map[string]*logState, len(logs))
-	type line struct {
-		origin, name string
-		id           uint32
-	}
-	seen := make(map[line]bool)
+func mergeLogs(logs []Log) (map[string]*Log, error) {
+	merged := make(map[string]*Log, len(logs))
 	for _, l := range logs {
 		if l.Origin == "" || strings.ContainsFunc(l.Origin, func(r rune) bool { return r < 0x20 }) {
 			return nil, fmt.Errorf("log origin %q: must not be empty or contain control characters", l.Origin)
@@ -74,22 +120,22 @@ func mergeLogs(logs []Log) (map[string]*logState, error) {
 		if len(l.Keys) == 0 {
 			return nil, fmt.Errorf("log %s: no key", l.Origin)
 		}
-		state := states[l.Origin]
-		if state == nil {
-			state = &logState{origin: l.Origin}
-			states[l.Origin] = state
+		m := merged[l.Origin]
+		if m == nil {
+			m = &Log{Origin: l.Origin}
+			merged[l.Origin] = m
 		}
 		for _, key := range l.Keys {
-			id := line{l.Origin, key.Name(), key.KeyHash()}
-			if seen[id] {
-				return nil, fmt.Errorf("log %s: key %s+%08x is given twice", l.Origin, id.name, id.id)
+			for _, other := range m.Keys {
+				if key.Name() == other.Name() && key.KeyHash() == other.KeyHash() {
+					return nil, fmt.Errorf("log %s: key %s+%08x is given twice", l.Origin, key.Name(), key.KeyHash())
+				}
 			}
-			seen[id] = true
-			state.keys = append(state.keys, key)
-		}
-		if len(state.keys) > maxKeys {
-			return nil, fmt.Errorf("log %s: more than %d keys", l.Origin, maxKeys)
+			if len(m.Keys) == maxKeys {
+				return nil, fmt.Errorf("log %s: more than %d keys", l.Origin, maxKeys)
+			}
+			m.Keys = append(m.Keys, key)
 		}
 	}
-	return states, nil
+	return merged, nil
 }

@@ -69,14 +69,28 @@ func sign(t testing.TB, text string, signers ...note.Signer) string {
 	return string(n)
 }
 
+// signed gives a checkpoint with the log's signature.
+func (l *testLog) signed(tree *testonly.Tree, size uint64) string {
+	n, err := note.Sign(&note.Note{Text: l.text(tree, size)}, l.signer)
+	if err != nil {
+		panic(err)
+	}
+	return string(n)
+}
+
 func proofLines(t testing.TB, tree *testonly.Tree, old, size uint64) string {
 	t.Helper()
+	return (*testLog)(nil).proof(tree, old, size)
+}
+
+// proof gives the lines of a consistency proof.
+func (*testLog) proof(tree *testonly.Tree, old, size uint64) string {
 	if old == 0 {
 		return ""
 	}
 	hashes, err := tree.ConsistencyProof(old, size)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	var b strings.Builder
 	for _, h := range hashes {

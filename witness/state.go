@@ -1,6 +1,7 @@
 package witness
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -8,72 +9,210 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Names in the state directory.
 const (
-	keyFile  = "key"
-	lockFile = "lock"
-	logsDir  = "logs"
-	tempExt  = ".new"
+	keyFile     = "key"
+	lockFile    = "lock"
+	journalFile = "journal"
+	stoppedFile = "stopped"
+	tempExt     = ".new"
+	fenceExt    = ".fence"
 )
 
 var errClosed = errors.New("witness is closed")
 
-// state is the state directory.
+// state is the state directory and its fence.
 type state struct {
-	dir    string
-	lock   *os.File
-	disk   disk
-	closed bool // written while the locks of all logs are held
+	dir   string
+	lock  *os.File
+	fence *fence
+	disk  disk
+	id    string
+	ready bool // whether the start has come to its end, and the fence is this state's
+	*committer
 }
 
 // openState opens or makes the state directory of the witness with the vkeys, one
-// a line.
-func openState(dir, vkeys string, disk disk) (_ *state, err error) {
+// a line. records has the newest checkpoint of each log, by origin.
+func openState(dir, fenceName, vkeys string, disk disk) (_ *state, records map[string]string, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the state directory: %w", err)
+		return nil, nil, fmt.Errorf("make the state directory: %w", err)
 	}
 	s := &state{dir: dir, disk: disk}
 	if s.lock, err = lock(filepath.Join(dir, lockFile)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if err := s.claim(vkeys); err != nil {
-		return nil, errors.Join(err, s.close())
+	if records, err = s.open(fenceName, vkeys); err != nil {
+		return nil, nil, errors.Join(err, s.close())
 	}
-	return s, nil
+	return s, records, nil
 }
 
-// claim makes sure that the directory is that of the witness: what another key
-// cosigned says nothing about what this one may cosign.
-func (s *state) claim(vkeys string) error {
-	name, logs := filepath.Join(s.dir, keyFile), filepath.Join(s.dir, logsDir)
-	owner, err := os.ReadFile(name)
+// open does what openState does once the directory is locked. The order of a
+// first start is: the fence, which says that nothing was signed, then the
+// journal, then the key; a crash between them starts over. What follows is the
+// order of each start: the journal is read and written anew, so that what was
+// read is on disk and not in the kernel's memory alone, and then the fence says
+// that this state is the one.
+func (s *state) open(fenceName, vkeys string) (map[string]string, error) {
+	if text, err := os.ReadFile(filepath.Join(s.dir, stoppedFile)); err == nil {
+		return nil, fmt.Errorf("this witness stopped for good, and must not start again with this key: %s", strings.TrimSpace(string(text)))
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	fence, found, adopt, err := openFence(fenceName)
+	if err != nil {
+		return nil, err
+	}
+	s.fence = fence
+	old, err := s.claimed(vkeys)
+	if err != nil {
+		return nil, err
+	}
+	var end position
+	records := make(map[string]string)
+	switch {
+	case !old && found && fence.last.sequence > 0:
+		return nil, fmt.Errorf("the state of this witness is gone: %s says that it was used, and %s has no state; "+
+			"a witness that starts from nothing cosigns a second history: bring the state back, or take a new key", fence.name, s.dir)
+	case !old:
+		s.id = newStateID()
+		if err := s.begin(); err != nil {
+			return nil, err
+		}
+	case !found && !adopt:
+		return nil, fmt.Errorf("the fence %s is missing, without which nobody can tell whether the state in %s is the newest: name the fence; "+
+			"or, if it is lost and the state is certainly no copy, write the word %q into it", fence.name, s.dir, adoptFence)
+	default:
+		if records, end, err = s.read(found); err != nil {
+			return nil, err
+		}
+	}
+	if s.committer, err = newCommitter(s, records, end); err != nil {
+		return nil, err
+	}
+	if !old {
+		if err := s.own(vkeys); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.mark(); err != nil {
+		return nil, err
+	}
+	s.ready = true
+	return records, nil
+}
+
+// claimed reports whether the directory has a state, and refuses that of other
+// keys: what another key cosigned says nothing about what this one may cosign.
+func (s *state) claimed(vkeys string) (bool, error) {
+	owner, err := os.ReadFile(filepath.Join(s.dir, keyFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		// The key comes last: where it is, logs was made and is on disk.
-		if err := os.Mkdir(logs, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("make the state directory: %w", err)
-		}
-		if err := s.disk.syncDir(filepath.Dir(filepath.Clean(s.dir))); err != nil {
-			return fmt.Errorf("make the state directory: %w", err)
-		}
-		return s.replace(name, vkeys)
+		return false, nil
 	}
 	if err != nil {
-		return fmt.Errorf("read the state directory's owner: %w", err)
+		return false, fmt.Errorf("read the state directory's owner: %w", err)
 	}
-	if string(owner) != vkeys {
-		return fmt.Errorf("state directory %s belongs to the witness %q, not to %q: give each key a directory of its own", s.dir, owner, vkeys)
+	for vkey := range strings.Lines(vkeys) {
+		if !strings.Contains("\n"+string(owner), "\n"+vkey) {
+			return false, fmt.Errorf("state directory %s belongs to the witness %q, not to %q: give each key a directory of its own "+
+				"(or, for a key that has never signed, add it as a line to %s)", s.dir, owner, vkey, filepath.Join(s.dir, keyFile))
+		}
 	}
-	if _, err := os.Stat(logs); err != nil {
-		return fmt.Errorf("the state of witness %q was removed, and it must not start from nothing: restore it, or take a new key: %w", vkeys, err)
+	return true, nil
+}
+
+// begin makes the fence say that nothing was signed with this state yet.
+func (s *state) begin() error {
+	if err := s.fence.write(fenceMark{id: s.id}); err != nil {
+		return err
+	}
+	if err := s.disk.syncDir(dirOf(s.fence.name)); err != nil {
+		return fmt.Errorf("make the fence: %w", err)
+	}
+	if err := s.disk.syncDir(dirOf(filepath.Clean(s.dir))); err != nil {
+		return fmt.Errorf("make the state directory: %w", err)
 	}
 	return nil
 }
 
-// path gives the file of a log.
-func (s *state) path(origin string) string {
-	return filepath.Join(s.dir, logsDir, originHash(origin))
+// own writes whose the directory is.
+func (s *state) own(vkeys string) error {
+	f, _, err := writeWhole(s.disk, filepath.Join(s.dir, keyFile), writeText(vkeys))
+	if err != nil {
+		return fmt.Errorf("make the state directory: %w", err)
+	}
+	return f.Close()
+}
+
+// read reads the journal and holds it against the fence, if there is one.
+func (s *state) read(fenced bool) (map[string]string, position, error) {
+	name, mark := filepath.Join(s.dir, journalFile), s.fence.last
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return nil, position{}, fmt.Errorf("the state of this witness is gone, and it must not start from nothing: bring it back, or take a new key: %w", err)
+	}
+	records := make(map[string]string)
+	var at hash // the chain where the fence stood
+	header, end, err := parseJournal(b, func(p position, batch []string) error {
+		for _, record := range batch {
+			origin, _, _ := strings.Cut(record, "\n")
+			records[origin] = record
+		}
+		if p.sequence == mark.sequence {
+			at = p.chain
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, position{}, fmt.Errorf("journal %s: %w: never repair it, for to forget a checkpoint is to be able to cosign another history; take a new key", name, err)
+	}
+	s.id = header.id
+	switch {
+	case !fenced:
+	case mark.id != header.id:
+		return nil, position{}, fmt.Errorf("the state in %s is %s, and the fence %s is of %s: each state has a fence of its own", s.dir, header.id, s.fence.name, mark.id)
+	case end.sequence < mark.sequence:
+		return nil, position{}, fmt.Errorf("the state in %s is older than what this witness last signed: it ends at batch %d, and %s knows of %d: "+
+			"it is a copy of an earlier day; bring the newest back, or take a new key", s.dir, end.sequence, s.fence.name, mark.sequence)
+	case mark.sequence > header.sequence && at != mark.chain:
+		return nil, position{}, fmt.Errorf("the state in %s and the fence %s part before batch %d: two copies of one state were used; take a new key", s.dir, s.fence.name, mark.sequence)
+	}
+	return records, end, nil
+}
+
+// stop writes down why the witness must not go on, for this process and every
+// later one.
+func (s *state) stop(reason string) error {
+	f, _, err := writeWhole(s.disk, filepath.Join(s.dir, stoppedFile), writeText(reason+"\n"))
+	if err == nil {
+		err = f.Close()
+	}
+	return err
+}
+
+// close ends the writing, makes the fence say how far it came, and gives the
+// directory up.
+func (s *state) close() error {
+	var err error
+	if s.committer != nil {
+		if err = s.committer.close(); err == nil && s.ready {
+			err = s.mark()
+		}
+	}
+	if s.fence != nil {
+		err = errors.Join(err, s.fence.close())
+	}
+	return errors.Join(err, s.lock.Close()) // which drops the lock
+}
+
+// mark writes the fence.
+func (s *state) mark() error {
+	p, time := s.durable()
+	return s.fence.write(fenceMark{s.id, p, max(time, s.fence.time())})
 }
 
 // originHash names a log in paths: the SHA-256 of its origin in lower-case hex.
@@ -82,59 +221,11 @@ func originHash(origin string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// get gives the newest cosigned checkpoint of a log, fs.ErrNotExist if there is none.
-func (s *state) get(origin string) (string, error) {
-	if s.closed {
-		return "", errClosed
-	}
-	raw, err := os.ReadFile(s.path(origin))
-	if err != nil {
-		return "", fmt.Errorf("read the state of the log %s: %w", origin, err)
-	}
-	return string(raw), nil
+func newStateID() string {
+	id := make([]byte, 16)
+	rand.Read(id) // never fails
+	return hex.EncodeToString(id)
 }
 
-// put replaces the checkpoint of a log. When it returns nil, the checkpoint
-// outlives a crash of the machine.
-func (s *state) put(origin, checkpoint string) error {
-	if s.closed {
-		return errClosed
-	}
-	return s.replace(s.path(origin), checkpoint)
-}
-
-// replace replaces a file by way of a new one beside it. The order is what makes
-// it durable and whole:
-//
-//  1. write the new file and sync it: its content is on disk before it has the name;
-//  2. rename it: readers see the old content or the new, never a part;
-//  3. sync the directory: the name is on disk.
-//
-// A failure in 1 leaves the old content. After one in 2 or 3 the disk may hold
-// either, and both are safe: the caller has not let the new cosignature out, and
-// the next request reads what is there and goes through all three steps again,
-// with a file of its own, so that no error the kernel reported once can be lost.
-//
-// The new file's name is fixed: the log's lock and the directory's keep others
-// from it, and what a crash left there is overwritten.
-func (s *state) replace(name, content string) error {
-	err := s.disk.writeSync(name+tempExt, content)
-	if err == nil {
-		err = s.disk.rename(name+tempExt, name)
-	}
-	if err == nil {
-		err = s.disk.syncDir(filepath.Dir(name))
-	}
-	if err != nil {
-		return fmt.Errorf("persist %s: %w", name, err)
-	}
-	return nil
-}
-
-func (s *state) close() error {
-	if s.closed {
-		return nil
-	}
-	s.closed = true
-	return s.lock.Close() // which drops the lock
-}
+// dirOf gives the directory of a file.
+func dirOf(name string) string { return filepath.Dir(filepath.Clean(name)) }

@@ -140,8 +140,9 @@ func (w *Witness) signSubtree(body []byte) (string, error) {
 	c := r.checkpoint
 	// SPEC: If the checkpoint origin is unknown, the witness MUST respond with a "404
 	// SPEC: Not Found" HTTP status code.
-	if _, ok := w.logs[c.origin]; !ok {
-		return "", fmt.Errorf("%w: %s", errUnknownLog, c.origin)
+	log, _, err := w.known(c.origin)
+	if err != nil {
+		return "", err
 	}
 	// SPEC: The witness MUST verify that the checkpoint includes a valid cosignature
 	// SPEC: from one of its own keys. If the witness can't verify the checkpoint, it
@@ -149,6 +150,12 @@ func (w *Witness) signSubtree(body []byte) (string, error) {
 	own, err := w.ownKeys(c)
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", errSignature, err)
+	}
+	log.mu.Lock()
+	err = w.rolledBack(log, c)
+	log.mu.Unlock()
+	if err != nil {
+		return "", err
 	}
 	// SPEC: The consistency proof lines MUST encode a Subtree Consistency Proof from
 	// SPEC: the subtree to the checkpoint [...]. If the Merkle Consistency Proof

@@ -3,133 +3,130 @@ package witness
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/http"
+	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"golang.org/x/mod/sumdb/note"
 )
 
 // Config is what a witness is made of.
 type Config struct {
-	Keys   []*Key           // its names and private keys; each cosigns every checkpoint
-	Logs   []Log            // the logs it cosigns for; every other is unknown to it
-	Dir    string           // its state, see the package comment; made if it does not exist
+	Keys []*Key // its names and private keys; each cosigns every checkpoint
+	Logs []Log  // the logs it cosigns for; every other is unknown to it. SetLogs changes them
+	Dir  string // its state, see the package comment; made if it does not exist
+	// Fence is a file apart from Dir, best beside the key, that tells an old copy of
+	// Dir from the newest; empty for Dir with ".fence" after it. Made with Dir.
+	Fence  string
 	Now    func() time.Time // clock of the cosignatures; nil for time.Now
 	Logger *slog.Logger     // nil for none
 }
 
 // Witness cosigns the checkpoints of its logs. It is an http.Handler for its
-// submission prefix, and is safe for concurrent use.
+// submission and its monitoring prefix, and is safe for concurrent use.
 type Witness struct {
 	keys   []*Key
-	logs   map[string]*logState // by origin; not changed after New
-	byHash map[string]*logState // the same, by the SHA-256 of the origin in lower-case hex
 	state  *state
 	now    func() time.Time
+	floor  uint64 // seconds since 1970; nothing is cosigned before this time
 	logger *slog.Logger
 	mux    *http.ServeMux
+	done   chan struct{} // closed with the witness
+	once   sync.Once     // closes it
+	ended  sync.WaitGroup
+
+	mu     sync.RWMutex
+	logs   map[string]*logState // by origin: those to cosign for, and all that ever were
+	byHash map[string]*logState // the same, by originHash
 }
 
-// logState is a log's keys and the lock of its state.
+// logState is a log.
 type logState struct {
 	origin string
-	keys   []note.Verifier
-	mu     sync.Mutex // held from reading the log's state to having replaced it on disk
+	log    atomic.Pointer[Log] // nil for one that is not cosigned for any more
+
+	mu     sync.Mutex // held from reading what follows until it is replaced, and on disk
+	latest latestCheckpoint
+	raw    string // the checkpoint that was cosigned last, with the log's signatures and ours; empty for none
 }
 
 // New opens the state directory and checks what it holds of every log. It fails
-// where the directory belongs to another key or is used by another process.
+// where the directory belongs to another key, is used by another process, is
+// damaged, or is older than what the key last signed.
 // Call Close to give the directory up.
 func New(config Config) (*Witness, error) { return open(config, osDisk{}) }
 
 func open(config Config, disk disk) (w *Witness, err error) {
-	if len(config.Keys) == 0 || config.Dir == "" || len(config.Logs) == 0 {
-		return nil, errors.New("a witness needs a key, a state directory and at least one log")
+	if len(config.Keys) == 0 || config.Dir == "" {
+		return nil, errors.New("a witness needs a key and a state directory")
 	}
-	w = &Witness{keys: config.Keys, now: config.Now, logger: config.Logger, mux: http.NewServeMux()}
+	w = &Witness{keys: config.Keys, now: config.Now, logger: config.Logger, mux: http.NewServeMux(), done: make(chan struct{}),
+		logs: make(map[string]*logState), byHash: make(map[string]*logState)}
 	if w.now == nil {
 		w.now = time.Now
 	}
 	if w.logger == nil {
 		w.logger = slog.New(slog.DiscardHandler)
 	}
-	if w.logs, err = mergeLogs(config.Logs); err != nil {
+	// Before the state, which a mistake here must not make.
+	if err := checkKeys(w.keys); err != nil {
 		return nil, err
 	}
-	w.byHash = make(map[string]*logState, len(w.logs))
-	for origin, log := range w.logs {
-		w.byHash[originHash(origin)] = log
-	}
-	if err := checkKeys(w.keys, w.logs); err != nil {
+	if err := w.SetLogs(config.Logs); err != nil {
 		return nil, err
 	}
-	if w.state, err = openState(config.Dir, vkeys(w.keys), disk); err != nil {
+	fence := config.Fence
+	if fence == "" {
+		fence = filepath.Clean(config.Dir) + fenceExt
+	}
+	var records map[string]string
+	if w.state, records, err = openState(config.Dir, fence, vkeys(w.keys), disk); err != nil {
 		return nil, err
 	}
-	for _, log := range w.logs {
-		if _, err := w.latest(log); err != nil {
-			return nil, errors.Join(err, w.Close())
+	w.floor = w.state.fence.time()
+	for origin, raw := range records {
+		if err := w.remember(origin, raw); err != nil {
+			return nil, errors.Join(fmt.Errorf("state of the log %s in %s: %w", origin, config.Dir, err), w.state.close())
 		}
 	}
+	w.ended.Go(func() { w.state.keepFence(w.done) })
 	w.routes()
 	return w, nil
+}
+
+// remember takes up a checkpoint that was cosigned before the start.
+func (w *Witness) remember(origin, raw string) error {
+	c, err := parseCheckpoint(raw)
+	if err != nil {
+		return fmt.Errorf("damaged: %w", err)
+	}
+	log := w.logState(origin)
+	log.latest, log.raw = latestCheckpoint{size: c.size, root: c.root}, raw
+	// The journal's chain has vouched for each byte; what is wanted is the time.
+	for _, k := range w.keys {
+		if t, found := k.timestamp(c); found {
+			log.latest.time = max(log.latest.time, t)
+		}
+	}
+	if log.latest.time == 0 {
+		return errors.New("no cosignature of this witness")
+	}
+	return nil
 }
 
 // Close waits for the requests under way and gives the state directory up.
 // Requests after it fail.
 func (w *Witness) Close() error {
-	// A request that is writing holds its log's lock; the next process must not start before it has ended.
-	for _, log := range w.logs {
-		log.mu.Lock()
-		defer log.mu.Unlock()
-	}
-	return w.state.close()
+	var err error
+	w.once.Do(func() {
+		close(w.done)
+		w.ended.Wait()
+		err = w.state.close()
+	})
+	return err
 }
 
-// latest reads what the witness last cosigned of a log. The caller holds the
-// log's lock, or is New.
-//
-// It reads the file each time: after a failed write nothing in memory can
-// disagree with what the next start would find.
-func (w *Witness) latest(log *logState) (latestCheckpoint, error) {
-	raw, err := w.state.get(log.origin)
-	if errors.Is(err, fs.ErrNotExist) {
-		return latestCheckpoint{root: emptyRoot()}, nil
-	}
-	if err != nil {
-		return latestCheckpoint{}, err
-	}
-	c, err := parseCheckpoint(raw)
-	if err == nil && c.origin != log.origin {
-		err = fmt.Errorf("it is of the log %s", c.origin)
-	}
-	var timestamp uint64
-	if err == nil {
-		timestamp, err = w.cosigned(c)
-	}
-	if err != nil {
-		// Never repaired: to forget a checkpoint is to be able to cosign another history.
-		return latestCheckpoint{}, fmt.Errorf("state of the log %s in %s is damaged: %w", log.origin, w.state.path(log.origin), err)
-	}
-	return latestCheckpoint{c.size, c.root, timestamp}, nil
-}
-
-// cosigned gives the time of the witness's own cosignatures on a checkpoint,
-// which all keys have made at once.
-func (w *Witness) cosigned(c *checkpoint) (uint64, error) {
-	var timestamp uint64
-	for _, k := range w.keys {
-		t, found, err := k.cosigned(c)
-		if err == nil && (!found || t == 0 || timestamp != 0 && t != timestamp) {
-			err = fmt.Errorf("no cosignature of %s+%08x, or one of another time", k.name, k.keyID)
-		}
-		if err != nil {
-			return 0, err
-		}
-		timestamp = t
-	}
-	return timestamp, nil
-}
+// Err gives why the witness cosigns nothing any more, nil while it does. After an
+// error of the disk it must be started again; after errRolledBack, never.
+func (w *Witness) Err() error { return w.state.failure() }

@@ -32,7 +32,8 @@ prints its verifier keys, one a line, and the URL that it listens on.
 
 The state directory is the witness's memory. Never roll it back, never restore
 it from a backup and never use its key with another: the witness would cosign
-two histories. If the state is lost, take a new key.
+two histories. If the state is lost, take a new key. The fence, a small file
+beside the key, tells an old state from the newest; keep it with the key.
 
 Example:
   imaledger keygen --kind witness --name witness.example/w1 --out witness.key
@@ -49,6 +50,8 @@ const (
 	maxKeyFile   = 4 << 10
 	maxLogsFile  = 4 << 20
 	ownerOnly    = 0o077 // permissions of others that a private key must not have
+	fenceExt     = ".fence"
+	failureCheck = time.Second // how soon a witness that cosigns nothing any more ends
 )
 
 func main() { cli.Main(name, run) }
@@ -62,6 +65,7 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 		return nil
 	})
 	dir := fs.String("state", "", "state `directory`, made if it does not exist")
+	fence := fs.String("fence", "", "`file` that knows how far the state has come, apart from it; the first --key with "+fenceExt+" after it unless given")
 	var logs []witness.Log
 	fs.Func("log", "verifier key of a log to cosign for, `vkey`; may be repeated", func(vkey string) error {
 		l, err := witness.ParseLog(vkey)
@@ -98,7 +102,10 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 		keys = append(keys, key)
 	}
 	log := logger(stderr)
-	w, err := witness.New(witness.Config{Keys: keys, Logs: logs, Dir: *dir, Logger: log})
+	if *fence == "" {
+		*fence = keyFiles[0] + fenceExt
+	}
+	w, err := witness.New(witness.Config{Keys: keys, Logs: logs, Dir: *dir, Fence: *fence, Logger: log})
 	if err != nil {
 		return cli.Usagef("%w", err)
 	}
@@ -121,7 +128,32 @@ func serve(ctx context.Context, w *witness.Witness, keys []*witness.Key, listen 
 		fmt.Fprintln(stdout, key.VKey())
 	}
 	fmt.Fprintf(stdout, "http://%s/\n", listener.Addr())
-	return cli.Serve(ctx, cli.NewServer(mux, readTimeout, writeTimeout, log), listener)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go watch(ctx, w, stop)
+	err = cli.Serve(ctx, cli.NewServer(mux, readTimeout, writeTimeout, log), listener)
+	if failure := w.Err(); failure != nil {
+		return errors.Join(failure, err)
+	}
+	return err
+}
+
+// watch ends the service when the witness cosigns nothing any more: a service
+// manager starts it again where that can help, and people see that it is down.
+func watch(ctx context.Context, w *witness.Witness, stop context.CancelCauseFunc) {
+	tick := time.NewTicker(failureCheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := w.Err(); err != nil {
+				stop(err)
+				return
+			}
+		}
+	}
 }
 
 func readKey(file string) (*witness.Key, error) {

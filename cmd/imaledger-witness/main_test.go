@@ -122,6 +122,12 @@ func TestWitness(t *testing.T) {
 	if code := stop(); code != cli.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
+	// Without the state the key is of no use any more.
+	empty := append(args[:len(args)-1:len(args)-1], filepath.Join(t.TempDir(), "empty"))
+	stderr.Reset()
+	if code := cli.Run(t.Context(), name, run, empty, nil, io.Discard, &stderr); code != cli.ExitUsage || !strings.Contains(stderr.String(), "the state of this witness is gone") {
+		t.Errorf("an empty state: code %d, %s", code, &stderr)
+	}
 	_, url, stop = startWitness(t, args...)
 	if status, body := cosign("0"); status != http.StatusConflict || body != "1\n" {
 		t.Errorf("after a restart: %d %q", status, body)
