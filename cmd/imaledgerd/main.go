@@ -22,6 +22,10 @@ const usage = `Usage: imaledgerd COMMAND [flags]
 Commands:
   serve      run the ledger in one directory (systemd runs this)
   registrar  be a registrar of somebody else's ledger
+  check      read everything that a ledger keeps, and say whether it is sound
+  backup     copy a ledger, which may be running, to a directory
+  restore    bring a ledger back from a backup
+  rebuild    make again what follows from the entries: tiles, and the tree's state
 
 imaledgerd COMMAND -h lists a command's flags. Each flag of serve can stand in the
 configuration file, a line each: its name, a space, and its value; or in the
@@ -41,7 +45,9 @@ func main() { cli.Main(name, run) }
 // A command is what a subcommand does once its flags are read.
 type command func(ctx context.Context, o *options, stdout io.Writer) error
 
-var commands = map[string]command{"serve": serveLedger, "registrar": serveRegistrar}
+var commands = map[string]command{
+	"serve": serveLedger, "registrar": serveRegistrar, "check": checkLedger, "backup": backup, "restore": restore, "rebuild": rebuild,
+}
 
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
@@ -66,7 +72,7 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	if err != nil {
 		return err
 	}
-	o.logger = o.log(stderr)
+	o.logger, o.stderr = o.log(stderr), stderr
 	return do(ctx, o, stdout)
 }
 

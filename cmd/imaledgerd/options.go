@@ -33,26 +33,13 @@ type options struct {
 	erase                             eraserOptions
 	metrics                           metricsOptions
 
+	// Of upkeep.
+	from, to string
+	json     bool
+
 	log    func(io.Writer) *slog.Logger
 	logger *slog.Logger
-}
-
-// about says what a command does, before its flags.
-var about = map[string]string{
-	"serve": `Runs a ledger in one directory. It prints the log's verifier key and the URL that
-it listens on.
-
-The trust folder is the one that auditors have: "policy" names this log's key and
-its witnesses, with their URLs; "rules" names the registrars. What an auditor with
-that folder would refuse is not admitted.
-
-` + aboutKeys,
-	"registrar": `Runs a registrar of somebody else's ledger, whose trust folder demands several. It
-makes an activation of its own with each host's TPM, by its own trust folder and
-list of EKs, and signs what it has seen. It prints its name and the URL that it
-listens on: the ledger has that URL as a --registrar, and both have the token.
-
-` + aboutKeys,
+	stderr io.Writer
 }
 
 // flags defines the flags of a command; an empty one stands for all that the
@@ -77,6 +64,14 @@ func (o *options) flags(fs *flag.FlagSet, command string) {
 		return
 	}
 	fs.StringVar(&o.dir, "dir", defaultDir, "`directory` of the ledger, made if it does not exist")
+	switch command {
+	case "check":
+		fs.BoolVar(&o.json, "json", false, "print JSON")
+	case "backup":
+		fs.StringVar(&o.to, "to", "", "`directory` of the backup, made if it does not exist")
+	case "restore":
+		fs.StringVar(&o.from, "from", "", "`directory` of the backup")
+	}
 	if command != "serve" && command != "" {
 		return
 	}

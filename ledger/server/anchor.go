@@ -13,53 +13,70 @@ import (
 )
 
 // judgeAnchor checks that the checkpoint a segment is anchored to is one of this
-// log: signed, cosigned by a quorum, and of a tree that the log still is. An
-// auditor with one bundle can check the first two only.
+// log. What was found so once is remembered.
 func (s *Server) judgeAnchor(leaf ledger.Hash, seg *ledger.Segment) ([]ledger.Finding, error) {
-	found := func(code ledger.Code, format string, args ...any) ([]ledger.Finding, error) {
-		return []ledger.Finding{{
-			Code: code, Subject: fmt.Sprintf("%s #%d, anchor", seg.Host, seg.Sequence),
-			Text: fmt.Sprintf(format, args...), Entry: fmt.Sprintf("%x", leaf),
-		}}, nil
-	}
-	mismatch := func(c *ledger.Checkpoint) ([]ledger.Finding, error) {
-		return found(ledger.AnchorMismatch, "the checkpoint is of %s, size %d, root %x; the segment states %s, %d, %x",
-			c.Origin, c.Size, c.Root, seg.Log, seg.Anchor.Size, seg.Anchor.Root)
-	}
 	if c := s.anchors.find(seg.Anchor.Note); c != nil {
-		if c.Origin != seg.Log || c.Size != seg.Anchor.Size || c.Root != seg.Anchor.Root {
-			return mismatch(c)
-		}
-		return nil, nil
+		return anchorMismatch(leaf, seg, c), nil
 	}
-	raw, err := s.readSmall(seg.Anchor.Note, ledger.MaxCheckpoint)
+	c, findings, err := judgeAnchor(s.config.Trust.Policy, leaf, seg, s.addenda, func(size uint64) (ledger.Hash, bool, error) {
+		return s.log.root(context.Background(), size)
+	})
+	if err == nil && len(findings) == 0 {
+		s.anchors.add(seg.Anchor.Note, c)
+	}
+	return findings, err
+}
+
+// judgeAnchor checks that the checkpoint a segment is anchored to is one of this
+// log: signed, cosigned by a quorum, and of a tree that the log still is, which
+// root tells. An auditor with one bundle can check the first two only.
+func judgeAnchor(policy *ledger.Policy, leaf ledger.Hash, seg *ledger.Segment, addenda audit.Addenda,
+	root func(size uint64) (root ledger.Hash, known bool, err error)) (*ledger.Checkpoint, []ledger.Finding, error) {
+	found := func(code ledger.Code, format string, args ...any) []ledger.Finding {
+		return []ledger.Finding{anchorFinding(code, leaf, seg, format, args...)}
+	}
+	raw, err := readSmall(addenda, seg.Anchor.Note, ledger.MaxCheckpoint)
 	if errors.Is(err, errTooLong) {
-		return found(ledger.CheckpointMalformed, "more than %d bytes", ledger.MaxCheckpoint)
+		return nil, found(ledger.CheckpointMalformed, "more than %d bytes", ledger.MaxCheckpoint), nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if sha256.Sum256(raw) != seg.Anchor.Note {
-		return nil, fmt.Errorf("anchor %x: stored bytes are others", seg.Anchor.Note[:6])
+		return nil, nil, fmt.Errorf("anchor %x: stored bytes are others", seg.Anchor.Note[:6])
 	}
-	c, err := s.config.Trust.Policy.Verify(raw)
+	c, err := policy.Verify(raw)
 	if err != nil {
-		return found(audit.CheckpointCode(err), "%v", err)
+		return nil, found(audit.CheckpointCode(err), "%v", err), nil
 	}
-	if c.Origin != seg.Log || c.Size != seg.Anchor.Size || c.Root != seg.Anchor.Root {
-		return mismatch(c)
+	if findings := anchorMismatch(leaf, seg, c); findings != nil {
+		return c, findings, nil
 	}
-	root, known, err := s.log.root(context.Background(), c.Size)
+	own, known, err := root(c.Size)
 	switch {
 	case err != nil:
-		return nil, err
+		return c, nil, err
 	case !known:
-		return found(ledger.LogSplit, "the checkpoint is signed, of size %d, and this log has no such tree", c.Size)
-	case root != c.Root:
-		return found(ledger.LogSplit, "the checkpoint is signed, of size %d and root %x; this log's root at that size is %x", c.Size, c.Root, root)
+		return c, found(ledger.LogSplit, "the checkpoint is signed, of size %d, and this log has no such tree", c.Size), nil
+	case own != c.Root:
+		return c, found(ledger.LogSplit, "the checkpoint is signed, of size %d and root %x; this log's root at that size is %x", c.Size, c.Root, own), nil
 	}
-	s.anchors.add(seg.Anchor.Note, c)
-	return nil, nil
+	return c, nil, nil
+}
+
+// anchorMismatch compares a checkpoint with what a segment states of its anchor.
+func anchorMismatch(leaf ledger.Hash, seg *ledger.Segment, c *ledger.Checkpoint) []ledger.Finding {
+	if c.Origin == seg.Log && c.Size == seg.Anchor.Size && c.Root == seg.Anchor.Root {
+		return nil
+	}
+	return []ledger.Finding{anchorFinding(ledger.AnchorMismatch, leaf, seg, "the checkpoint is of %s, size %d, root %x; the segment states %s, %d, %x",
+		c.Origin, c.Size, c.Root, seg.Log, seg.Anchor.Size, seg.Anchor.Root)}
+}
+
+func anchorFinding(code ledger.Code, leaf ledger.Hash, seg *ledger.Segment, format string, args ...any) ledger.Finding {
+	return ledger.Finding{
+		Code: code, Subject: fmt.Sprintf("%s #%d, anchor", seg.Host, seg.Sequence), Text: fmt.Sprintf(format, args...), Entry: fmt.Sprintf("%x", leaf),
+	}
 }
 
 // maxAnchors bounds the anchors that are kept in mind. Hosts anchor to the newest
@@ -106,8 +123,8 @@ func (a *anchors) add(note ledger.Hash, c *ledger.Checkpoint) {
 var errTooLong = errors.New("longer than allowed")
 
 // readSmall reads a stored addendum of at most max bytes.
-func (s *Server) readSmall(digest ledger.Hash, max int64) ([]byte, error) {
-	r, found, err := s.addenda.Open(digest)
+func readSmall(addenda audit.Addenda, digest ledger.Hash, max int64) ([]byte, error) {
+	r, found, err := addenda.Open(digest)
 	if err != nil {
 		return nil, err
 	}

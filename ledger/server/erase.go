@@ -42,7 +42,7 @@ func (s *Server) placed(ctx context.Context, leaf ledger.Hash) (*audit.Placed, b
 		return p, true, nil
 	}
 	// It was verified when the segment was admitted.
-	raw, err := s.readSmall(seg.Anchor.Note, ledger.MaxCheckpoint)
+	raw, err := readSmall(s.addenda, seg.Anchor.Note, ledger.MaxCheckpoint)
 	if err != nil {
 		return nil, false, fmt.Errorf("anchor of %s #%d: %w", seg.Host, seg.Sequence, err)
 	}

@@ -2,9 +2,7 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -143,7 +141,7 @@ func (l *treeLog) entry(ctx context.Context, index, size uint64) ([]byte, error)
 }
 
 // root computes the root of the tree of the given size from the tiles. found is
-// false where the log has no such tree.
+// false where the log is smaller.
 func (l *treeLog) root(ctx context.Context, size uint64) (root ledger.Hash, found bool, err error) {
 	have, err := l.reader.IntegratedSize(ctx)
 	if err != nil || size > have {
@@ -152,11 +150,19 @@ func (l *treeLog) root(ctx context.Context, size uint64) (root ledger.Hash, foun
 	if size == 0 {
 		return ledger.Hash(rfc6962.DefaultHasher.EmptyRoot()), true, nil
 	}
-	nodes, err := client.FetchRangeNodes(ctx, size, l.reader.ReadTile)
-	if errors.Is(err, fs.ErrNotExist) {
-		// Sizes that were never published need not have their partial tiles.
-		return root, false, nil
+	// What there is for certain are the tiles of the tree as it is now. Those of
+	// another size have the same hashes, and more.
+	tiles := func(ctx context.Context, level, index uint64, p uint8) ([]byte, error) {
+		b, err := l.reader.ReadTile(ctx, level, index, layout.PartialTileSize(level, index, have))
+		if n := int(p) * len(root); err == nil && n > 0 {
+			if len(b) < n {
+				return nil, &integrityError{fmt.Errorf("tile %d/%d has %d bytes", level, index, len(b))}
+			}
+			b = b[:n]
+		}
+		return b, err
 	}
+	nodes, err := client.FetchRangeNodes(ctx, size, tiles)
 	if err != nil {
 		return root, false, fmt.Errorf("root at size %d: %w", size, err)
 	}

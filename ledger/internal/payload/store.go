@@ -35,8 +35,8 @@ var (
 )
 
 // A Store is a directory of addenda. Its methods may be called at the same
-// time, but one directory has one Store: opening it clears what an earlier
-// process left unfinished.
+// time, but one directory has one Store, but for views: opening it clears what
+// an earlier process left unfinished.
 type Store struct {
 	dir string
 	// mkdir is held while directories are made, so that nobody takes for durable
@@ -59,6 +59,9 @@ func Open(dir string) (*Store, error) {
 func (s *Store) path(digest ledger.Hash) string {
 	return filepath.Join(s.dir, filepath.FromSlash(strings.TrimPrefix(ledger.AddendumPath(digest), "addenda/")))
 }
+
+// View returns the store in dir for reading, while another process may write to it.
+func View(dir string) *Store { return &Store{dir: dir} }
 
 // Put stores what r gives, at most max bytes, under digest. When it returns nil
 // the bytes are durable. created is false where the store had the addendum

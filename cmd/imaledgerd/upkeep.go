@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/cmd/internal/trustdir"
+	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/server"
+)
+
+// checkLedger is the command check.
+func checkLedger(ctx context.Context, o *options, stdout io.Writer) error {
+	trust, err := trustdir.Read(o.trust)
+	if err != nil {
+		return err
+	}
+	server.RouteLogs(nil)
+	progress := cli.NewProgress(o.stderr)
+	r, err := server.Check(ctx, o.dir, trust, progress.Show)
+	progress.End()
+	if err != nil {
+		return cli.WithHint(undecided(err), "--dir is the directory of a ledger, or of a backup")
+	}
+	if o.json {
+		e := json.NewEncoder(stdout)
+		e.SetIndent("", "  ")
+		err = e.Encode(r)
+	} else {
+		err = printCheck(stdout, r)
+	}
+	if err != nil {
+		return err
+	}
+	if class := r.Class(); class != ledger.Noted {
+		return cli.Exit(int(class))
+	}
+	return nil
+}
+
+func printCheck(w io.Writer, r *server.CheckReport) (err error) {
+	print := func(format string, args ...any) {
+		if err == nil {
+			_, err = fmt.Fprintf(w, format, args...)
+		}
+	}
+	for _, d := range r.Damage {
+		print("damaged: %s\n", d)
+	}
+	for _, f := range r.Findings {
+		print("%s\n", f)
+	}
+	verdict := map[ledger.Class]string{ledger.Noted: "sound", ledger.Contradicted: "NOT SOUND", ledger.Undecided: "NOT WHOLE"}[r.Class()]
+	print("%s: %s, %d entries of %d hosts, %d of them cosigned; %d segments, %d of them erased; %d addenda, and %d files that no entry names\n",
+		verdict, r.Origin, r.Size, r.Hosts, r.Published, r.Segments, r.Erased, r.Addenda, r.Unnamed)
+	return err
+}
+
+// undecided is for what could not be looked at, as far as the error does not say
+// more.
+func undecided(err error) error {
+	if cli.Code(err) == cli.ExitUsage {
+		return cli.Usagef("%w", err)
+	}
+	return cli.Undecidedf("%w", err)
+}
+
+// backup is the command backup.
+func backup(ctx context.Context, o *options, stdout io.Writer) error {
+	if o.to == "" {
+		return cli.WithHint(cli.Usagef("no --to"), "name the directory of the backup; the next one goes to the same")
+	}
+	return o.copyLedger(ctx, o.dir, o.to, "backed up", stdout)
+}
+
+// restore is the command restore.
+func restore(ctx context.Context, o *options, stdout io.Writer) error {
+	if o.from == "" {
+		return cli.WithHint(cli.Usagef("no --from"), "name the directory of the backup")
+	}
+	if list, err := os.ReadDir(o.dir); err == nil && len(list) > 0 {
+		return cli.WithHint(cli.Usagef("%s is not empty", o.dir), "move what is there away, and keep it: it may hold entries that the backup does not")
+	}
+	if err := o.copyLedger(ctx, o.from, o.dir, "restored", stdout); err != nil {
+		return err
+	}
+	fmt.Fprintln(o.stderr, "The ledger starts once its witnesses have said that they have seen no more of the log than the backup has.")
+	return nil
+}
+
+func (o *options) copyLedger(ctx context.Context, from, to, done string, stdout io.Writer) error {
+	trust, err := trustdir.Read(o.trust)
+	if err != nil {
+		return err
+	}
+	server.RouteLogs(nil)
+	progress := cli.NewProgress(o.stderr)
+	r, err := server.Copy(ctx, from, to, trust, progress.Show)
+	progress.End()
+	if err != nil {
+		return undecided(err)
+	}
+	to, err = filepath.Abs(to)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "%s %s to %s: %d entries and %d addenda, of which %d files are new; %d erased payloads deleted\n", done, r.Origin, to, r.Size, r.Addenda, r.Written, r.Deleted)
+	return err
+}
+
+// rebuild is the command rebuild.
+func rebuild(ctx context.Context, o *options, stdout io.Writer) error {
+	trust, err := trustdir.Read(o.trust)
+	if err != nil {
+		return err
+	}
+	progress := cli.NewProgress(o.stderr)
+	n, err := server.Rebuild(ctx, o.dir, trust, progress.Show)
+	progress.End()
+	if err != nil {
+		return cli.WithHint(undecided(err), "entries that were altered come from a backup: imaledgerd restore")
+	}
+	_, err = fmt.Fprintf(stdout, "%d files were missing or other than the entries say, and are made again\n", n)
+	return err
+}
