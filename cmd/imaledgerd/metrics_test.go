@@ -1,12 +1,15 @@
 package main
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/imaledger/imaledger/cmd/internal/cli"
 )
 
 // TestMetricsListen: what is shown is the ledger's and the process's, on an
@@ -25,6 +28,9 @@ func TestMetricsListen(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
+	if resp, err := http.Get("http://" + address + "/debug/pprof/cmdline"); err != nil || resp.StatusCode != http.StatusNotFound {
+		t.Errorf("profiles that nobody asked for: %v %v", resp, err)
+	}
 	resp, err := http.Get(url + "metrics")
 	if err != nil {
 		t.Fatal(err)
@@ -32,6 +38,22 @@ func TestMetricsListen(t *testing.T) {
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusNotFound {
 		t.Errorf("the ledger's own address answers %s", resp.Status)
+	}
+}
+
+func TestPprof(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	serve(t, append(setup(t, ""), "--metrics-listen", address, "--pprof"))
+	if text := get(t, "http://"+address+"/debug/pprof/heap?debug=1"); !strings.Contains(text, "heap profile:") {
+		t.Error(text)
+	}
+	if err := run(t.Context(), append(setup(t, ""), "--pprof"), nil, io.Discard, io.Discard); err == nil || cli.Code(err) != cli.ExitUsage {
+		t.Errorf("without a place to show them: %v", err)
 	}
 }
 

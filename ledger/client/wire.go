@@ -19,6 +19,7 @@ type Problem struct {
 	Detail   string           `json:"detail,omitempty"`
 	Findings []ledger.Finding `json:"findings,omitempty"`
 	Missing  []string         `json:"missing,omitempty"` // paths of addenda to upload first
+	Request  string           `json:"request,omitempty"` // names the request in the ledger's log
 }
 
 func (p *Problem) Error() string {

@@ -24,6 +24,7 @@ type refusal struct {
 	uploader string
 
 	leaf     ledger.Hash
+	subject  string
 	host     string
 	sequence uint64
 	signed   bool // by the host's TPM, the registrars, an operator: see unauthentic
@@ -246,19 +247,13 @@ func has(findings []ledger.Finding, codes ...ledger.Code) bool {
 	return slices.ContainsFunc(findings, func(f ledger.Finding) bool { return slices.Contains(codes, f.Code) })
 }
 
-// refuse logs a refusal and returns it.
+// refuse says of which entry a refusal is, and returns it.
 func (s *Server) refuse(leaf ledger.Hash, entry ledger.Entry, r *refusal) error {
-	subject := entry.Format()
-	r.leaf = leaf
+	r.leaf, r.subject = leaf, entry.Format()
 	if e, ok := entry.(ledger.HostEntry); ok {
 		r.host, r.sequence, _ = e.Link()
-		subject = fmt.Sprintf("%s #%d", r.host, r.sequence)
+		r.subject = fmt.Sprintf("%s #%d", r.host, r.sequence)
 	}
-	var codes []ledger.Code
-	for _, f := range r.Findings {
-		codes = append(codes, f.Code)
-	}
-	s.config.Logger.Info("refused", "entry", subject, "findings", codes)
 	return r
 }
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+
+	"github.com/imaledger/imaledger/ledger"
 )
 
 var (
@@ -130,6 +132,11 @@ func (s *Server) blame(r *http.Request, err error) {
 	if errors.As(err, &refused) && len(refused.Missing) == 0 {
 		s.refused.add(refused, s.address(r))
 		s.metrics.found(refused.Findings)
+		var codes []ledger.Code
+		for _, f := range refused.Findings {
+			codes = append(codes, f.Code)
+		}
+		s.config.Logger.Info("refused", "request", requestID(r), "address", s.address(r), "entry", refused.subject, "findings", codes)
 	}
 	switch {
 	case errors.As(err, &refused) && refused.uploader == "",

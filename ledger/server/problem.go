@@ -107,8 +107,9 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 
 func writeProblem(w http.ResponseWriter, r *http.Request, err error, logger *slog.Logger) {
 	p := problemOf(err)
+	p.Request = requestID(r)
 	if p.Status == http.StatusInternalServerError {
-		logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		logger.Error("request failed", "request", p.Request, "method", r.Method, "path", r.URL.Path, "error", err)
 	}
 	var (
 		late *limitError
@@ -152,7 +153,7 @@ func acceptedOf(leaf ledger.Hash, index uint64) *client.Accepted {
 func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
 	answer := &noBody{header: w.Header()}
 	s.mux.ServeHTTP(answer, r)
-	p := &client.Problem{Type: problemBase + "not-found", Status: http.StatusNotFound, Title: "not found"}
+	p := &client.Problem{Type: problemBase + "not-found", Status: http.StatusNotFound, Title: "not found", Request: requestID(r)}
 	switch answer.status {
 	case http.StatusNotFound:
 	case http.StatusMethodNotAllowed:

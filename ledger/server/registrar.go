@@ -215,4 +215,7 @@ func (s *RegistrarService) authorise(r *http.Request) error {
 }
 
 // ServeHTTP implements http.Handler.
-func (s *RegistrarService) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+func (s *RegistrarService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r = identify(w, r)
+	logged(s.logger, r.RemoteAddr, w, r, s.mux.ServeHTTP)
+}
