@@ -2,6 +2,17 @@ package main
 
 // about says what a command does, before its flags.
 var about = map[string]string{
+	"init": `Makes what a new ledger needs: keys of the log, a registrar and an operator beside the
+configuration file, the trust folder, and the configuration with every option in it.
+Nothing that exists is overwritten. It prints the log's verifier key, which witnesses
+are given.
+
+Example:
+  imaledgerd init --origin ledger.example/2026 --grade certificate \
+      --witness "w1 w1.example+12345678+ABC... https://w1.example/" \
+      --witness "w2 w2.example+9abcdef0+DEF... https://w2.example/" \
+      --witness "w3 w3.example+13579bdf+GHI... https://w3.example/"
+`,
 	"serve": `Runs a ledger in one directory. It prints the log's verifier key and the URL that
 it listens on.
 

@@ -20,6 +20,7 @@ const name = "imaledgerd"
 const usage = `Usage: imaledgerd COMMAND [flags]
 
 Commands:
+  init       make the keys, the trust folder and the configuration of a new ledger
   serve      run the ledger in one directory (systemd runs this)
   registrar  be a registrar of somebody else's ledger
   check      read everything that a ledger keeps, and say whether it is sound
@@ -33,11 +34,10 @@ environment, as IMALEDGERD_ and its name in capitals, with _ for -. The command
 line goes before the environment, and that before the file. A flag that may be
 repeated has several lines in the file, and spaces in the environment.
 
-Example:
-  imaledger keygen --kind log --name ledger.example/prod --out log.key
-  imaledger keygen --kind registrar --name registrar.example --out registrar.key
-  imaledgerd serve --dir /var/lib/imaledgerd --key log.key --registrar registrar.key \
-      --trust /etc/imaledger/trust --listen 127.0.0.1:8080
+A new ledger of three witnesses:
+  imaledgerd init --origin ledger.example/2026 --grade first-use \
+      --witness "w1 VKEY https://w1.example/" --witness ... --witness ...
+  imaledgerd serve
 `
 
 func main() { cli.Main(name, run) }
@@ -46,7 +46,7 @@ func main() { cli.Main(name, run) }
 type command func(ctx context.Context, o *options, stdout io.Writer) error
 
 var commands = map[string]command{
-	"serve": serveLedger, "registrar": serveRegistrar, "check": checkLedger, "backup": backup, "restore": restore, "rebuild": rebuild,
+	"init": initLedger, "serve": serveLedger, "registrar": serveRegistrar, "check": checkLedger, "backup": backup, "restore": restore, "rebuild": rebuild,
 }
 
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) error {
@@ -87,6 +87,9 @@ func readOptions(command string, args []string, stdout io.Writer) (*options, err
 	}
 	given := false
 	fs.Visit(func(f *flag.Flag) { given = given || f.Name == "config" })
+	if command == "init" {
+		return o, nil // it writes the file
+	}
 	content, err := os.ReadFile(o.configFile)
 	if errors.Is(err, os.ErrNotExist) && !given {
 		err = nil // the flags may say it all

@@ -33,6 +33,8 @@ type options struct {
 	erase                             eraserOptions
 	metrics                           metricsOptions
 
+	init initOptions
+
 	// Of upkeep.
 	from, to string
 	json     bool
@@ -65,6 +67,10 @@ func (o *options) flags(fs *flag.FlagSet, command string) {
 	}
 	fs.StringVar(&o.dir, "dir", defaultDir, "`directory` of the ledger, made if it does not exist")
 	switch command {
+	case "init":
+		fs.StringVar(&o.origin, "origin", "", "the log's `origin`: its name, for ever")
+		fs.StringVar(&o.listen, "listen", defaultListen, "`address` that the ledger will listen on")
+		o.init.flags(fs)
 	case "check":
 		fs.BoolVar(&o.json, "json", false, "print JSON")
 	case "backup":
