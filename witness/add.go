@@ -64,11 +64,20 @@ func (w *Witness) addCheckpoint(body []byte) (string, error) {
 	if err := w.rolledBack(log, c); err != nil {
 		return "", err
 	}
-	latest := log.latest
+	latest, now := log.latest, w.now()
 	if err := r.check(latest); err != nil {
+		var conflict *conflictError
+		if !errors.As(err, &conflict) || c.size == latest.size {
+			w.keepEvidence(log, trusted, r)
+		}
+		if limited := log.limits.Load().take(false, now); limited != nil {
+			return "", limited
+		}
 		return "", err
 	}
-	now := w.now()
+	if err := log.limits.Load().take(c.size > latest.size, now); err != nil {
+		return "", err
+	}
 	// A cosignature says that this was the largest tree as of its time. One with
 	// an earlier time than the last would contradict that one.
 	if last := max(latest.time, w.floor); now.Unix() < 0 || uint64(now.Unix()) < last {

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-
-	"golang.org/x/mod/sumdb/note"
 )
 
 // keyIDSize is how many bytes of key ID precede each signature.
@@ -99,7 +97,7 @@ func parseSignature(line string) (signature, error) {
 //
 // It does not use note.Open, which looks at the first signature of a key only: a
 // second one that does not verify makes the note malformed too, and passes there.
-func (c *checkpoint) verify(keys []note.Verifier) (lines string, err error) {
+func (c *checkpoint) verify(keys []LogKey) (lines string, err error) {
 	// SPEC: The witness MUST verify the checkpoint signature against the public
 	// SPEC: key(s) it trusts for the checkpoint origin, and it MUST ignore signatures
 	// SPEC: from unknown keys.

@@ -18,6 +18,7 @@
 //	lock     held by the process that uses it
 //	journal  what was cosigned: journal.go has the format
 //	stopped  why the witness must never start again, if that is so
+//	evidence what logs signed that contradicts what was cosigned (equivocation.go)
 //
 // and a fence lies apart from it, beside the key: a file of 512 bytes that knows
 // how far the state had come (fence.go). A state that is gone, damaged, older than

@@ -21,8 +21,18 @@ const maxKeys = 16
 
 // Log is a log that the witness cosigns for.
 type Log struct {
-	Origin string          // first line of its checkpoints, which identifies it
-	Keys   []note.Verifier // a checkpoint needs the signature of one of them
+	Origin string   // first line of its checkpoints, which identifies it
+	Keys   []LogKey // a checkpoint needs the signature of one of them
+	// QPD is how many requests it may make a day, 0 for any number. Contact is how
+	// to reach those who run it, for people.
+	QPD     int
+	Contact string
+}
+
+// LogKey is a key of a log.
+type LogKey struct {
+	note.Verifier
+	VKey string
 }
 
 // ParseLog parses the verifier key of a log whose origin is the key's name:
@@ -55,7 +65,7 @@ func ParseLog(vkey string) (Log, error) {
 	if id := fmt.Sprintf("%08x", verifier.KeyHash()); !strings.HasPrefix(rest, id+"+") {
 		return Log{}, fmt.Errorf("log key %s: the key ID does not match the key, whose ID is %s", name, id)
 	}
-	return Log{Origin: name, Keys: []note.Verifier{verifier}}, nil
+	return Log{Origin: name, Keys: []LogKey{{verifier, vkey}}}, nil
 }
 
 // SetLogs replaces the logs that the witness cosigns for. What it knows of those
@@ -72,7 +82,11 @@ func (w *Witness) SetLogs(logs []Log) error {
 		}
 	}
 	for origin, l := range merged {
-		w.logState(origin).log.Store(l)
+		state := w.logState(origin)
+		if old := state.limits.Load(); old == nil || old.qpd != l.QPD {
+			state.limits.Store(newLimits(l.QPD))
+		}
+		state.log.Store(l)
 	}
 	w.mu.RLock()
 	defer w.mu.RUnlock()
@@ -122,7 +136,7 @@ func mergeLogs(logs []Log) (map[string]*Log, error) {
 		}
 		m := merged[l.Origin]
 		if m == nil {
-			m = &Log{Origin: l.Origin}
+			m = &Log{Origin: l.Origin, QPD: l.QPD, Contact: l.Contact}
 			merged[l.Origin] = m
 		}
 		for _, key := range l.Keys {

@@ -72,15 +72,10 @@ func splitBody(body []byte) (lines []string, note string, err error) {
 	if len(body) > maxBody {
 		return nil, "", fmt.Errorf("body larger than %d bytes", maxBody)
 	}
-	// SPEC: Signed notes MUST be valid UTF-8 and MUST NOT contain any ASCII control
-	// SPEC: characters (those below U+0020) other than newline. (signed-note)
-	// The lines before the note are ASCII, so that the rule holds for the whole body.
+	// The lines before the note are ASCII, so that a note's rule holds for the whole body.
 	text := string(body)
-	if !utf8.ValidString(text) {
-		return nil, "", errors.New("body is not UTF-8")
-	}
-	if i := strings.IndexFunc(text, func(r rune) bool { return r < 0x20 && r != '\n' }); i >= 0 {
-		return nil, "", fmt.Errorf("body contains the control character 0x%02x", text[i])
+	if err := checkCharacters(text); err != nil {
+		return nil, "", err
 	}
 	// SPEC: Each line MUST terminate in a newline character (U+000A).
 	head, note, found := strings.Cut(text, "\n\n")
@@ -88,6 +83,18 @@ func splitBody(body []byte) (lines []string, note string, err error) {
 		return nil, "", errors.New("no empty line before the checkpoint")
 	}
 	return strings.Split(head, "\n"), note, nil
+}
+
+// SPEC: Signed notes MUST be valid UTF-8 and MUST NOT contain any ASCII control
+// SPEC: characters (those below U+0020) other than newline. (signed-note)
+func checkCharacters(text string) error {
+	if !utf8.ValidString(text) {
+		return errors.New("not UTF-8")
+	}
+	if i := strings.IndexFunc(text, func(r rune) bool { return r < 0x20 && r != '\n' }); i >= 0 {
+		return fmt.Errorf("byte %d is the control character 0x%02x", i, text[i])
+	}
+	return nil
 }
 
 // parseProof parses consistency proof lines.

@@ -86,49 +86,57 @@ func validSubtree(start, end uint64) bool {
 var errSubtreeProof = errors.New("the subtree is not proven to be in the tree")
 
 // verifySubtree checks a subtree consistency proof:
-// draft-ietf-plants-merkle-tree-certs-03, section 4.4, in the order of its steps.
-// It walks from the subtree's last leaf up to the root of both trees; fn, sn and
-// tn are the indices of the subtree's first node, its last, and the tree's last
-// at the level reached.
+// draft-ietf-plants-merkle-tree-certs-03, section 4.4.
 func verifySubtree(start, end, size uint64, proof [][]byte, subtree, root hash) error {
 	if !validSubtree(start, end) || end > size {
 		return errSubtreeProof
 	}
+	fr, sr, ok := proofRoots(start, end, size, proof, subtree)
+	if !ok || fr != subtree || sr != root {
+		return errSubtreeProof
+	}
+	return nil
+}
+
+// proofRoots gives the roots that a subtree consistency proof leads to, of the
+// subtree and of the tree, and whether it has as many hashes as one has. The
+// range is a valid subtree of the tree.
+//
+// It walks from the subtree's last leaf up to the root of both, in the order of
+// the draft's steps; fn, sn and tn are the indices of the subtree's first node,
+// its last, and the tree's last at the level reached. Where the subtree is whole,
+// or ends with the tree, the proof does not have its root, and it is taken as given.
+func proofRoots(start, end, size uint64, proof [][]byte, subtree hash) (fr, sr hash, ok bool) {
 	fn, sn, tn := start, end-1, size-1
-	// Up to where the walk begins: the subtree itself if that is whole, or ends with
-	// the tree; else the largest whole tree at its end.
 	for fn != sn && (end == size || sn&1 == 1) {
 		fn, sn, tn = fn>>1, sn>>1, tn>>1
 	}
-	h := subtree[:]
+	fr = subtree
 	if fn != sn {
 		if len(proof) == 0 {
-			return errSubtreeProof
+			return fr, sr, false
 		}
-		h, proof = proof[0], proof[1:]
+		fr, proof = hash(proof[0]), proof[1:]
 	}
-	fr, sr := h, h
+	sr = fr
 	for _, c := range proof {
 		if tn == 0 {
-			return errSubtreeProof
+			return fr, sr, false
 		}
 		if sn&1 == 1 || sn == tn {
 			if fn < sn {
-				fr = rfc6962.DefaultHasher.HashChildren(c, fr)
+				fr = hash(rfc6962.DefaultHasher.HashChildren(c, fr[:]))
 			}
-			sr = rfc6962.DefaultHasher.HashChildren(c, sr)
+			sr = hash(rfc6962.DefaultHasher.HashChildren(c, sr[:]))
 			for sn&1 == 0 {
 				fn, sn, tn = fn>>1, sn>>1, tn>>1
 			}
 		} else {
-			sr = rfc6962.DefaultHasher.HashChildren(sr, c)
+			sr = hash(rfc6962.DefaultHasher.HashChildren(sr[:], c))
 		}
 		fn, sn, tn = fn>>1, sn>>1, tn>>1
 	}
-	if tn != 0 || hash(fr) != subtree || hash(sr) != root {
-		return errSubtreeProof
-	}
-	return nil
+	return fr, sr, tn == 0
 }
 
 // signSubtree does what sign-subtree asks for and gives the cosignatures' lines.

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Config is what a witness is made of.
@@ -21,6 +23,11 @@ type Config struct {
 	Fence  string
 	Now    func() time.Time // clock of the cosignatures; nil for time.Now
 	Logger *slog.Logger     // nil for none
+	// Metrics is where they are registered; nil for nowhere.
+	Metrics prometheus.Registerer
+	// OnEquivocation is called with each new file of evidence that a log signed two
+	// histories; nil for nothing. Close waits for it.
+	OnEquivocation func(file string)
 }
 
 // Witness cosigns the checkpoints of its logs. It is an http.Handler for its
@@ -32,9 +39,13 @@ type Witness struct {
 	floor  uint64 // seconds since 1970; nothing is cosigned before this time
 	logger *slog.Logger
 	mux    *http.ServeMux
-	done   chan struct{} // closed with the witness
-	once   sync.Once     // closes it
-	ended  sync.WaitGroup
+
+	metrics        *metrics
+	onEquivocation func(file string)
+
+	done  chan struct{} // closed with the witness
+	once  sync.Once     // closes it
+	ended sync.WaitGroup
 
 	mu     sync.RWMutex
 	logs   map[string]*logState // by origin: those to cosign for, and all that ever were
@@ -45,6 +56,7 @@ type Witness struct {
 type logState struct {
 	origin string
 	log    atomic.Pointer[Log] // nil for one that is not cosigned for any more
+	limits atomic.Pointer[limits]
 
 	mu     sync.Mutex // held from reading what follows until it is replaced, and on disk
 	latest latestCheckpoint
@@ -61,7 +73,7 @@ func open(config Config, disk disk) (w *Witness, err error) {
 	if len(config.Keys) == 0 || config.Dir == "" {
 		return nil, errors.New("a witness needs a key and a state directory")
 	}
-	w = &Witness{keys: config.Keys, now: config.Now, logger: config.Logger, mux: http.NewServeMux(), done: make(chan struct{}),
+	w = &Witness{keys: config.Keys, now: config.Now, logger: config.Logger, mux: http.NewServeMux(), done: make(chan struct{}), onEquivocation: config.OnEquivocation,
 		logs: make(map[string]*logState), byHash: make(map[string]*logState)}
 	if w.now == nil {
 		w.now = time.Now
@@ -89,6 +101,9 @@ func open(config Config, disk disk) (w *Witness, err error) {
 		if err := w.remember(origin, raw); err != nil {
 			return nil, errors.Join(fmt.Errorf("state of the log %s in %s: %w", origin, config.Dir, err), w.state.close())
 		}
+	}
+	if w.metrics, err = newMetrics(w, config.Metrics); err != nil {
+		return nil, errors.Join(fmt.Errorf("register metrics: %w", err), w.state.close())
 	}
 	w.ended.Go(func() { w.state.keepFence(w.done) })
 	w.routes()
