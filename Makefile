@@ -6,7 +6,7 @@ FUZZTIME ?= 5s
 PROGRAMS := imaledger imaledgerd imaledger-agent imaledger-witness
 GOFLAGS_RELEASE := -trimpath -ldflags="-s -w"
 
-.PHONY: check tools lint test fuzz cross demo guest build soak bench
+.PHONY: check tools lint test fuzz cross demo guest vault build soak bench
 
 check: tools lint test fuzz cross demo guest
 
@@ -29,6 +29,7 @@ lint:
 	$(GO) vet -tags guest ./cmd/imaledger-agent
 	$(GO) mod tidy -diff
 	$(GO) vet -tags figures ./ledger/server
+	$(GO) vet -tags vault ./cmd/imaledgerd
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 -tags figures ./ledger/server
 
@@ -76,6 +77,16 @@ $(CACHE)/stock:
 guest: tools $(IMALEDGER_KERNEL) $(IMALEDGER_STOCK_KERNEL)
 	$(GO) test -tags guest -run '^TestGuest' -count $(GUEST_COUNT) -timeout 60m ./cmd/imaledger-agent
 
+# Keys in a HashiCorp Vault, which is built once, for some minutes, and kept.
+IMALEDGER_VAULT ?= $(CACHE)/vault
+export IMALEDGER_VAULT
+
+$(CACHE)/vault:
+	cmd/imaledgerd/build-vault $@
+
+vault: $(IMALEDGER_VAULT)
+	$(GO) test -tags vault -run '^TestVault' -count 1 ./cmd/imaledgerd
+
 build:
 	@mkdir -p bin
 	CGO_ENABLED=0 $(GO) build $(GOFLAGS_RELEASE) -o bin/ $(PROGRAMS:%=./cmd/%)
@@ -89,4 +100,5 @@ bench:
 soak:
 	IMALEDGER_SOAK=1 $(GO) test -count 1 -v -timeout 30m -run TestKill ./witness
 	IMALEDGER_SOAK=1 $(GO) test -count 1 -v -timeout 60m -run 'TestKill|TestDiskFails|TestPressure' ./ledger/server
+	$(MAKE) vault
 	$(MAKE) check FUZZTIME=5m

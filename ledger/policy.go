@@ -45,6 +45,21 @@ type policyNode struct {
 // Logs returns the policy's logs.
 func (p *Policy) Logs() []PolicyKey { return slices.Clone(p.logs) }
 
+// Origin returns the one origin that all logs of the policy have: one log with
+// one key, or with several, where they change. It is empty where the policy names
+// several logs, or none.
+func (p *Policy) Origin() string {
+	for _, l := range p.logs {
+		if l.Name != p.logs[0].Name {
+			return ""
+		}
+	}
+	if len(p.logs) == 0 {
+		return ""
+	}
+	return p.logs[0].Name
+}
+
 // Witnesses returns the policy's witnesses.
 func (p *Policy) Witnesses() []PolicyKey { return slices.Clone(p.witnesses) }
 

@@ -8,8 +8,10 @@ import (
 	"testing"
 
 	"crypto/ed25519"
+	"crypto/rand"
 
 	"filippo.io/torchwood"
+	"golang.org/x/mod/sumdb/note"
 )
 
 type policyCase struct{ name, policy, want string }
@@ -288,4 +290,28 @@ func FuzzPolicy(f *testing.F) {
 			t.Errorf("torchwood refuses it: %v", err)
 		}
 	})
+}
+
+// TestPolicyOrigin: several keys of one log are one log.
+func TestPolicyOrigin(t *testing.T) {
+	var keys []string
+	for _, name := range []string{"a.example", "a.example", "b.example"} {
+		_, vkey, err := note.GenerateKey(rand.Reader, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, "log "+vkey+"\n")
+	}
+	for want, policy := range map[string]string{"a.example": keys[0] + keys[1], "b.example": keys[2], "": keys[0] + keys[2]} {
+		p, err := ParsePolicy([]byte(policy + "quorum none\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Origin(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if p, err := ParsePolicy([]byte("quorum none\n")); err != nil || p.Origin() != "" {
+		t.Errorf("no log: %v", err)
+	}
 }

@@ -184,11 +184,12 @@ func (c *checker) ledger(ctx context.Context) {
 		c.lack("ledger", err, "")
 		return
 	}
-	if logs := config.Trust.Policy.Logs(); len(logs) != 1 {
-		c.lack("trust", agent.ErrPolicy, "keep one line \"log\" in the policy of "+c.o.trust)
+	origin := config.Trust.Policy.Origin()
+	if origin == "" {
+		c.lack("trust", agent.ErrPolicy, "keep the lines \"log\" of one origin in the policy of "+c.o.trust)
 		return
 	}
-	c.ok("trust", "log %s, %d of its witnesses demanded", config.Trust.Policy.Logs()[0].Name, config.Trust.Policy.QuorumSize())
+	c.ok("trust", "log %s, %d of its witnesses demanded", origin, config.Trust.Policy.QuorumSize())
 	raw, err := config.Ledger.Checkpoint(ctx)
 	if err != nil {
 		c.lack("ledger", err, "is the URL right, is the ledger running, and is the clock right? It says "+time.Now().UTC().Format(time.RFC3339))

@@ -31,6 +31,7 @@ type options struct {
 	publicPayloads, allowSoftwareKeys bool
 	door                              doorOptions
 	erase                             eraserOptions
+	logKeys                           logKeys
 	metrics                           metricsOptions
 
 	init initOptions
@@ -86,6 +87,7 @@ func (o *options) flags(fs *flag.FlagSet, command string) {
 	o.serveFlags(fs)
 	o.door.flags(fs)
 	o.erase.flags(fs)
+	o.logKeys.flags(fs)
 	o.metrics.flags(fs)
 }
 

@@ -58,7 +58,7 @@ func (o *options) config() (server.Config, error) {
 	if err := o.eraser(&c); err != nil {
 		return c, err
 	}
-	if c.Signer, err = o.readKey(o.origin, o.key); err != nil {
+	if err := o.readLogKeys(&c); err != nil {
 		return c, err
 	}
 	for _, r := range o.registrars {

@@ -120,17 +120,16 @@ type Agent struct {
 	lastReceipt *LastReceipt
 }
 
-// ErrPolicy is a trust folder that does not name one log.
+// ErrPolicy is a trust folder that does not name one log. A log whose keys change
+// has several lines, and one origin.
 var ErrPolicy = errors.New("the trust folder's policy must name exactly one log: a host submits to one")
 
 // New opens the agent's directory, which has one agent at a time.
 func New(c Config) (*Agent, error) {
 	a := &Agent{Config: c, problem: make(map[string]error)}
-	logs := c.Trust.Policy.Logs()
-	if len(logs) != 1 {
-		return nil, fmt.Errorf("%d logs: %w", len(logs), ErrPolicy)
+	if a.log = c.Trust.Policy.Origin(); a.log == "" {
+		return nil, ErrPolicy
 	}
-	a.log = logs[0].Name
 	if a.Step == nil {
 		a.Step = func(string) {}
 	}

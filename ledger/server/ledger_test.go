@@ -63,6 +63,7 @@ func signer(t testing.TB, name string) (note.Signer, string) {
 // last unless it hides that, and that counts how often it is asked.
 type testWitness struct {
 	*witness.Witness
+	config witness.Config // of the same, to start it again
 	url    string
 	signer note.Signer // with the witness's key, for what the witness would refuse
 	away   atomic.Bool
@@ -117,7 +118,8 @@ func newWitness(t testing.TB, name, logKey string, now func() time.Time) (vkey s
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := witness.New(witness.Config{Keys: []*witness.Key{key}, Logs: []witness.Log{l}, Dir: t.TempDir(), Now: now})
+	config := witness.Config{Keys: []*witness.Key{key}, Logs: []witness.Log{l}, Dir: t.TempDir(), Now: now}
+	w, err := witness.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +127,7 @@ func newWitness(t testing.TB, name, logKey string, now func() time.Time) (vkey s
 	if err != nil {
 		t.Fatal(err)
 	}
-	tw = &testWitness{Witness: w, signer: cosigner}
+	tw = &testWitness{Witness: w, config: config, signer: cosigner}
 	server := httptest.NewServer(tw)
 	tw.url = server.URL
 	t.Cleanup(func() { server.Close(); w.Close() })

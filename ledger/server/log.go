@@ -49,7 +49,7 @@ func openLog(ctx context.Context, c *Config, fail func(error)) (*treeLog, error)
 	l.witnesses = newWitnesses(l.policy, c.Logger)
 	l.newest = newPublication(l.policy, c.CheckpointInterval, c.Logger, fail)
 	opts := tessera.NewAppendOptions().
-		WithCheckpointSigner(c.Signer).
+		WithCheckpointSigner(c.Signer, c.MoreSigners...).
 		WithBatching(batchMaxSize, c.BatchMaxAge).
 		WithCheckpointInterval(c.CheckpointInterval).
 		WithCheckpointRepublishInterval(max(republishInterval, c.CheckpointInterval))

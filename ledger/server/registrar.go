@@ -158,17 +158,17 @@ const minToken = 20
 
 // NewRegistrar makes a registrar's service.
 func NewRegistrar(c RegistrarConfig) (*RegistrarService, error) {
-	logs := c.Trust.Policy.Logs()
+	origin := c.Trust.Policy.Origin()
 	switch {
-	case len(logs) != 1:
-		return nil, fmt.Errorf("registrar: the policy names %d logs; a registrar signs for one", len(logs))
+	case origin == "":
+		return nil, errors.New("registrar: the policy must name one log: a registrar signs for one")
 	case registrarKey(c.Trust, c.Key.Name(), c.Key.KeyHash()) == nil:
 		return nil, fmt.Errorf("registrar: key %s stands in no registrar line of the trust folder's rules", c.Key.Name())
 	case len(c.Token) < minToken:
 		return nil, fmt.Errorf("registrar: a token of %d bytes can be guessed; take %d or more", len(c.Token), minToken)
 	}
 	s := &RegistrarService{token: sha256.Sum256([]byte(c.Token)), mux: http.NewServeMux(), logger: c.Logger, registrar: &localRegistrar{
-		desk: &desk{trust: c.Trust, pinned: c.Pinned}, key: c.Key, origin: logs[0].Name, sessions: newSessions[*activation](),
+		desk: &desk{trust: c.Trust, pinned: c.Pinned}, key: c.Key, origin: origin, sessions: newSessions[*activation](),
 		life: or(c.SessionLife, DefaultSessionLife), now: time.Now, rand: rand.Reader}}
 	handle := func(pattern string, h func(http.ResponseWriter, *http.Request) (any, error)) {
 		s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {

@@ -61,6 +61,11 @@ type Config struct {
 	Signer note.Signer   // signs checkpoints; its name is the log's origin
 	Trust  *ledger.Trust // the auditor's view: what it would refuse is not admitted
 
+	// MoreSigners sign each checkpoint beside Signer, under the same name: an
+	// ML-DSA-44 key, the key that Signer takes the place of, or the one that will
+	// take Signer's. The policy must name the key of each.
+	MoreSigners []note.Signer
+
 	// Registrars sign enrolments. Together they must satisfy Trust. With none,
 	// the ledger enrols nobody by itself.
 	Registrars []note.Signer
@@ -259,16 +264,8 @@ func or[T comparable](value, standard T) T {
 // Origin returns the log's origin.
 func (s *Server) Origin() string { return s.config.Signer.Name() }
 
-// VerifierKey returns the log's key as the policy has it.
-func (s *Server) VerifierKey() string {
-	for _, l := range s.config.Trust.Policy.Logs() {
-		v, err := note.NewVerifier(l.VKey)
-		if err == nil && v.Name() == s.Origin() && v.KeyHash() == s.config.Signer.KeyHash() {
-			return l.VKey
-		}
-	}
-	return "" // not reached: New refuses a policy without the key
-}
+// VerifierKey returns the key of Config.Signer, as the policy has it.
+func (s *Server) VerifierKey() string { return logKey(s.config.Trust.Policy, s.config.Signer) }
 
 // fail stops the ledger for good: a log whose state is not known takes no
 // further entry. Restarting reads the log, which settles what it holds.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 
 	fnote "github.com/transparency-dev/formats/note"
 	"github.com/transparency-dev/merkle/rfc6962"
@@ -34,20 +35,9 @@ func (q quorum) Endpoints() map[string]note.Verifier { return q.endpoints }
 // witnessGroup returns whom to ask to cosign, nil where the policy demands no
 // witness. It refuses a policy that does not name the log's own key.
 func witnessGroup(c *Config) (*tessera.WitnessGroup, error) {
-	// The empty tree is a part of every history, so signing it gives nothing
-	// away; what the policy says of it tells what else is needed.
-	text := fmt.Sprintf("%s\n0\n%s\n", c.Signer.Name(), base64.StdEncoding.EncodeToString(rfc6962.DefaultHasher.EmptyRoot()))
-	signed, err := note.Sign(&note.Note{Text: text}, c.Signer)
-	if err != nil {
-		return nil, fmt.Errorf("sign as %s: %w", c.Signer.Name(), err)
-	}
-	_, err = c.Trust.Policy.Verify(signed)
-	var wanted *ledger.QuorumError
-	switch {
-	case err == nil:
-		return nil, nil
-	case !errors.As(err, &wanted):
-		return nil, fmt.Errorf("the policy does not accept this log's key: add a line \"log\" with its verifier key: %w", err)
+	wanted, err := checkSigners(c)
+	if wanted == nil || err != nil {
+		return nil, err
 	}
 	q := quorum{c.Trust.Policy, make(map[string]note.Verifier)}
 	for _, w := range c.Trust.Policy.Witnesses() {
@@ -64,6 +54,48 @@ func witnessGroup(c *Config) (*tessera.WitnessGroup, error) {
 	}
 	group := tessera.NewWitnessGroup(1, q)
 	return &group, nil
+}
+
+// checkSigners holds the log's signers to the policy, each by itself, and returns
+// what the policy wants of witnesses, nil for nothing.
+func checkSigners(c *Config) (wanted *ledger.QuorumError, err error) {
+	// The empty tree is a part of every history, so signing it gives nothing
+	// away; what the policy says of it tells what else is needed.
+	text := fmt.Sprintf("%s\n0\n%s\n", c.Signer.Name(), base64.StdEncoding.EncodeToString(rfc6962.DefaultHasher.EmptyRoot()))
+	keys := make(map[string]bool)
+	for i, s := range append([]note.Signer{c.Signer}, c.MoreSigners...) {
+		if s.Name() != c.Signer.Name() {
+			return nil, fmt.Errorf("a log's keys have one name: %s and %s", c.Signer.Name(), s.Name())
+		}
+		signed, err := note.Sign(&note.Note{Text: text}, s)
+		if err != nil {
+			return nil, fmt.Errorf("sign as %s: %w", s.Name(), err)
+		}
+		key := logKey(c.Trust.Policy, s)
+		switch _, err := c.Trust.Policy.Verify(signed); {
+		case err != nil && !errors.As(err, &wanted):
+			return nil, fmt.Errorf("the policy does not accept this log's key %s+%08x: add a line \"log\" with its verifier key: %w", s.Name(), s.KeyHash(), err)
+		case keys[key]:
+			return nil, fmt.Errorf("key %s+%08x is given twice", s.Name(), s.KeyHash())
+		}
+		keys[key] = true
+		// SPEC (c2sp.org/tlog-tiles): a log that is public must carry at least
+		// one Ed25519 signature.
+		if _, err := note.NewVerifier(key); i == 0 && err != nil {
+			return nil, fmt.Errorf("key %s+%08x is no Ed25519 key, and a log has one first: add the ML-DSA-44 key beside it", s.Name(), s.KeyHash())
+		}
+	}
+	return wanted, nil
+}
+
+// logKey returns a signer's verifier key, as the policy has it; empty for none.
+func logKey(p *ledger.Policy, s note.Signer) string {
+	for _, l := range p.Logs() {
+		if strings.HasPrefix(l.VKey, fmt.Sprintf("%s+%08x+", s.Name(), s.KeyHash())) {
+			return l.VKey
+		}
+	}
+	return ""
 }
 
 func (q quorum) addWitness(w ledger.PolicyKey) error {
