@@ -3,6 +3,8 @@ package ledger
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // An Entry is a leaf of the log: a *Segment or a Statement.
@@ -36,6 +38,13 @@ func (s *Segment) Addenda() []Hash { return []Hash{s.Payload.Digest, s.Anchor.No
 
 // Link implements HostEntry.
 func (s *Segment) Link() (string, uint64, Hash) { return s.Host, s.Sequence, s.Previous }
+
+// EntryFormats returns the formats of entries, sorted.
+func EntryFormats() []string {
+	list := append(slices.Collect(maps.Keys(statements)), SegmentFormat)
+	slices.Sort(list)
+	return list
+}
 
 // ParseEntry reads any entry of the log.
 func ParseEntry(entry []byte) (Entry, error) {

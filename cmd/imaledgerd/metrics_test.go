@@ -1,10 +1,12 @@
 package main
 
 import (
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -23,7 +25,8 @@ func TestMetricsListen(t *testing.T) {
 	l.Close()
 	_, url := serve(t, append(setup(t, ""), "--metrics-listen", address))
 	text := get(t, "http://"+address+"/metrics")
-	for _, want := range []string{"\nimaledger_up 1\n", "\nimaledger_tree_size 0\n", "\nimaledger_hosts 0\n", "\ngo_goroutines ", "\nprocess_resident_memory_bytes "} {
+	for _, want := range []string{"\nimaledger_up 1\n", "\nimaledger_tree_size 0\n", "\nimaledger_hosts 0\n",
+		"\n" + `imaledger_findings_total{code="chain-fork"} 0` + "\n", `imaledger_entries_total{format="imaledger/segment/v1",outcome="failed"} 0`, "\ngo_goroutines ", "\nprocess_resident_memory_bytes "} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
@@ -57,23 +60,32 @@ func TestPprof(t *testing.T) {
 	}
 }
 
-// TestAlerts: no alert waits for a metric that there is not.
+// TestAlerts: neither an alert nor the dashboard waits for a metric that there is
+// not, and Prometheus takes the alerts.
 func TestAlerts(t *testing.T) {
 	source, err := os.ReadFile("../../ledger/server/metrics.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	alerts, err := os.ReadFile("alerts.yml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := regexp.MustCompile(`\bimaledger_[a-z_]+`).FindAllString(string(alerts), -1)
-	if len(names) < 6 {
-		t.Fatalf("alerts.yml has %d metrics", len(names))
-	}
-	for _, name := range names {
-		if !strings.Contains(string(source), `"`+strings.TrimSuffix(name, "_bucket")+`"`) {
-			t.Errorf("alerts.yml waits for %s", name)
+	for file, least := range map[string]int{"alerts.yml": 6, "dashboard.json": 14} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
 		}
+		names := regexp.MustCompile(`\bimaledger_[a-z_]+`).FindAllString(string(text), -1)
+		if len(names) < least {
+			t.Fatalf("%s has %d metrics", file, len(names))
+		}
+		for _, name := range names {
+			if !strings.Contains(string(source), `"`+strings.TrimSuffix(name, "_bucket")+`"`) {
+				t.Errorf("%s waits for %s", file, name)
+			}
+		}
+		if strings.HasSuffix(file, ".json") && !json.Valid(text) {
+			t.Errorf("%s is no JSON", file)
+		}
+	}
+	if out, err := exec.Command("promtool", "test", "rules", "alerts_test.yml").CombinedOutput(); err != nil {
+		t.Errorf("promtool (apt-get install prometheus): %v\n%s", err, out)
 	}
 }

@@ -28,6 +28,8 @@ const (
 	outcomeFailed   = "failed" // for no fault of its own
 )
 
+var outcomes = []string{outcomeAdmitted, outcomeRepeated, outcomeLacking, outcomeRefused, outcomeFailed}
+
 // newMetrics makes the metrics of a server that is open, and registers them.
 func newMetrics(s *Server, to prometheus.Registerer) (*metrics, error) {
 	seconds := prometheus.ExponentialBuckets(0.001, 2, 15) // to 16 s
@@ -92,6 +94,7 @@ func newMetrics(s *Server, to prometheus.Registerer) (*metrics, error) {
 		}
 		return 0
 	}))
+	m.begin()
 	if to == nil {
 		return m, nil
 	}
@@ -101,6 +104,19 @@ func newMetrics(s *Server, to prometheus.Registerer) (*metrics, error) {
 		}
 	}
 	return m, nil
+}
+
+// begin shows every counter from the start: of one that appears with its first
+// event Prometheus cannot tell that it has grown, and no alert would come.
+func (m *metrics) begin() {
+	for _, c := range ledger.Codes() {
+		m.refusals.WithLabelValues(string(c))
+	}
+	for _, format := range append(ledger.EntryFormats(), formatUnknown) {
+		for _, outcome := range outcomes {
+			m.entries.WithLabelValues(format, outcome)
+		}
+	}
 }
 
 // metrics are those of one witness.
