@@ -14,7 +14,7 @@ func newKeyCommand() *cobra.Command {
 		Short: "Show and rotate keys",
 		Args:  cobra.NoArgs,
 	}
-	cmd.AddCommand(newKeyShowCommand())
+	cmd.AddCommand(newKeyShowCommand(), newKeyRotateCommand(), newKeyStatusCommand())
 	return cmd
 }
 
