@@ -42,6 +42,14 @@ func initLedger(_ context.Context, o *options, stdout io.Writer) error {
 	case len(o.init.grades) == 0:
 		return cli.WithHint(cli.Usagef("no --grade"), "certificate: TPMs of vendors whose roots you put into %s; pinned: TPMs that you list; first-use: any TPM", filepath.Join(o.trust, ledger.TrustRootsDir))
 	}
+	// The configuration is read from anywhere.
+	for _, path := range []*string{&o.configFile, &o.trust, &o.dir} {
+		absolute, err := filepath.Abs(*path)
+		if err != nil {
+			return err
+		}
+		*path = absolute
+	}
 	made, err := o.makeLedger()
 	if err != nil {
 		return err
