@@ -29,10 +29,10 @@ lint:
 	$(GO) vet ./...
 	$(GO) vet -tags guest ./cmd/imaledger-agent
 	$(GO) mod tidy -diff
-	$(GO) vet -tags figures ./ledger/server
+	$(GO) vet -tags figures ./ledger/server ./cmd/imaledger-witness
 	$(GO) vet -tags vault ./cmd/imaledgerd
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
-	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 -tags figures ./ledger/server
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 -tags figures ./ledger/server ./cmd/imaledger-witness
 
 # Once for the ratios of speed, one package at a time so that none slows another,
 # and once for races.
@@ -94,7 +94,7 @@ build:
 
 bench:
 	$(GO) test -run '^$$' -bench . ./tpm/... ./ledger
-	$(GO) test -tags figures -run TestFigures -v -timeout 60m ./ledger/server
+	$(GO) test -tags figures -run TestFigures -v -timeout 60m ./ledger/server ./cmd/imaledger-witness
 
 # Hours of what check does for minutes. A ledger is killed 200 times under 50 hosts,
 # a witness 200 times under 100 logs.

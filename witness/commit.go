@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path/filepath"
 	"sync"
+	"time"
 )
 
 // Room in a new journal beyond what it begins with, in bytes. Journals that fill
@@ -14,6 +15,11 @@ const (
 	minRoom = 2 * maxBatch
 	maxRoom = 16 << 20
 )
+
+// gather is how long a batch waits for more where the one before had several:
+// about as long as a disk takes to sync. Under load that is many fewer syncs, each
+// of which keeps a processor from the requests; a log alone never waits.
+const gather = time.Millisecond
 
 // A committer makes checkpoints durable, those of all logs that wait at once with
 // one sync: the disk's latency is shared, and bounds no log's number of others.
@@ -124,16 +130,23 @@ func (c *committer) durable() (position, uint64) {
 // write is the writer: it takes what waits, until the committer is closed.
 func (c *committer) write() {
 	defer close(c.written)
+	crowded := false
 	for {
 		c.mu.Lock()
 		for len(c.waiting) == 0 && !c.closed {
 			c.wake.Wait()
+		}
+		if crowded && !c.closed {
+			c.mu.Unlock()
+			time.Sleep(gather)
+			c.mu.Lock()
 		}
 		batch, err := c.take(), c.failed
 		c.mu.Unlock()
 		if len(batch) == 0 {
 			return
 		}
+		crowded = len(batch) > 1
 		if err == nil {
 			err = c.persist(batch)
 		}

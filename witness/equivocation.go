@@ -106,7 +106,7 @@ func newEquivocation(log *Log, witnesses []*Key, cosigned string, r *request) (*
 	for _, h := range r.proof {
 		b.WriteString("proof " + base64.StdEncoding.EncodeToString(h) + "\n")
 	}
-	signatures, err := r.checkpoint.verify(log.Keys)
+	signatures, err := r.checkpoint.verify(log.Keys, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func (e *Equivocation) Verify() (what string, err error) {
 		keys = append(keys, log.Keys...)
 	}
 	for i, c := range []*checkpoint{e.first, e.second} {
-		if _, err := c.verify(keys); err != nil {
+		if _, err := c.verify(keys, nil); err != nil {
 			return "", fmt.Errorf("checkpoint %d: %w", i+1, err)
 		}
 	}

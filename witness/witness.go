@@ -54,9 +54,10 @@ type Witness struct {
 
 // logState is a log.
 type logState struct {
-	origin string
-	log    atomic.Pointer[Log] // nil for one that is not cosigned for any more
-	limits atomic.Pointer[limits]
+	origin   string
+	log      atomic.Pointer[Log] // nil for one that is not cosigned for any more
+	limits   atomic.Pointer[limits]
+	verified atomic.Pointer[verified] // of the last request
 
 	mu     sync.Mutex // held from reading what follows until it is replaced, and on disk
 	latest latestCheckpoint

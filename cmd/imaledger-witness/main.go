@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,9 +13,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"strings"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/witness"
@@ -22,13 +23,15 @@ import (
 
 const name = "imaledger-witness"
 
-const usage = `Usage: imaledger-witness --key FILE... --state DIR (--log VKEY | --logs FILE)... [--listen ADDR]
+const usage = `Usage: imaledger-witness --key FILE... --state DIR [--logs FILE | --log VKEY | --pull LIST]... [--listen ADDR]
+       imaledger-witness --config FILE
 
 Cosigns checkpoints of the given logs that are consistent with what it cosigned
 before: POST /add-checkpoint, as https://c2sp.org/tlog-witness says. With an
 ML-DSA-44 key it answers POST /sign-subtree too. GET /<origin hash>/checkpoint has
-the newest checkpoint that it cosigned of a log, GET /healthz answers "ok". It
-prints its verifier keys, one a line, and the URL that it listens on.
+the newest checkpoint that it cosigned of a log, GET / a page for people, and GET
+/healthz answers "ok" while it cosigns. It prints its verifier keys, one a line,
+and the URL that it listens on.
 
 The state directory is the witness's memory. Never roll it back, never restore
 it from a backup and never use its key with another: the witness would cosign
@@ -40,43 +43,24 @@ Example:
   imaledger-witness --key witness.key --state /var/lib/imaledger-witness \
       --log log.example+1a2b3c4d+AQ... --listen 127.0.0.1:8081
 
+A configuration file has a flag a line, without its dashes: "listen 0.0.0.0:8081".
+
 Flags:
 `
 
-// Limits of the server and of the files it reads.
+// Limits of the server.
 const (
 	readTimeout  = 15 * time.Second // a request is at most 256 KiB
 	writeTimeout = 30 * time.Second // counted from the end of the header: reading, one fsync, answering
-	maxKeyFile   = 4 << 10
-	maxLogsFile  = 4 << 20
-	ownerOnly    = 0o077 // permissions of others that a private key must not have
-	fenceExt     = ".fence"
-	failureCheck = time.Second // how soon a witness that cosigns nothing any more ends
+	failureCheck = time.Second      // how soon a witness that cosigns nothing any more ends
 )
 
 func main() { cli.Main(name, run) }
 
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet(name, flag.ContinueOnError)
-	listen := fs.String("listen", "127.0.0.1:8081", "serve HTTP on this `address`; port 0 takes a free one")
-	var keyFiles []string
-	fs.Func("key", "`file` of a private key of the witness (imaledger keygen --kind witness); repeated, each signs", func(file string) error {
-		keyFiles = append(keyFiles, file)
-		return nil
-	})
-	dir := fs.String("state", "", "state `directory`, made if it does not exist")
-	fence := fs.String("fence", "", "`file` that knows how far the state has come, apart from it; the first --key with "+fenceExt+" after it unless given")
-	var logs []witness.Log
-	fs.Func("log", "verifier key of a log to cosign for, `vkey`; may be repeated", func(vkey string) error {
-		l, err := witness.ParseLog(vkey)
-		logs = append(logs, l)
-		return err
-	})
-	fs.Func("logs", "`file` of such keys, one a line; # begins a comment line; may be repeated", func(file string) error {
-		more, err := readLogs(file)
-		logs = append(logs, more...)
-		return err
-	})
+	var o options
+	o.flags(fs)
 	logger := cli.LogFlags(fs)
 	fs.Usage = func() {
 		io.WriteString(fs.Output(), usage)
@@ -85,53 +69,68 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	if err := cli.ParseFlags(fs, args, stdout); err != nil {
 		return err
 	}
-	switch {
-	case len(keyFiles) == 0:
-		return cli.WithHint(cli.Usagef("no --key"), "imaledger keygen --kind witness --name NAME --out FILE makes one")
-	case *dir == "":
-		return cli.WithHint(cli.Usagef("no --state"), "name a directory that is kept as carefully as the key, and never rolled back")
-	case len(logs) == 0:
-		return cli.WithHint(cli.Usagef("no log"), "--log takes the vkey that the log prints, --logs a file of them")
-	}
-	var keys []*witness.Key
-	for _, file := range keyFiles {
-		key, err := readKey(file)
-		if err != nil {
-			return err
-		}
-		keys = append(keys, key)
+	if err := o.check(); err != nil {
+		return err
 	}
 	log := logger(stderr)
-	if *fence == "" {
-		*fence = keyFiles[0] + fenceExt
+	keys, err := o.keys.read()
+	if err != nil {
+		return err
 	}
-	w, err := witness.New(witness.Config{Keys: keys, Logs: logs, Dir: *dir, Fence: *fence, Logger: log})
+	sources, err := openSources(o.logs, o.pulls, o.state, log)
+	if err != nil {
+		return err
+	}
+	config := witness.Config{Keys: keys, Logs: sources.logs(), Dir: o.state, Fence: o.fenceFile(), Logger: log, OnEquivocation: o.hook(ctx, log)}
+	if o.metrics != "" {
+		registry := prometheus.NewRegistry()
+		config.Metrics = registry
+		if err := serveMetrics(ctx, o.metrics, registry, log); err != nil {
+			return err
+		}
+	}
+	w, err := witness.New(config)
 	if err != nil {
 		return cli.Usagef("%w", err)
 	}
 	// After the server has ended: no request is under way when the directory is given up.
-	return errors.Join(serve(ctx, w, keys, *listen, stdout, log), w.Close())
+	return errors.Join(serve(ctx, w, &o, sources, keys, stdout, log), w.Close())
 }
 
-func serve(ctx context.Context, w *witness.Witness, keys []*witness.Key, listen string, stdout io.Writer, log *slog.Logger) error {
-	listener, err := net.Listen("tcp", listen)
+func serve(ctx context.Context, w *witness.Witness, o *options, sources *sources, keys []*witness.Key, stdout io.Writer, log *slog.Logger) error {
+	listener, err := net.Listen("tcp", o.listen)
 	if err != nil {
 		return cli.WithHint(cli.Usagef("%w", err), "--listen takes HOST:PORT; is another program using it?")
 	}
+	// Before TLS, which the server must see.
+	served, scheme := cli.LimitConnections(listener, o.connections, nil), "http"
+	if o.tls.Certificate != "" {
+		config, err := o.tls.Config(log)
+		if err != nil {
+			return errors.Join(err, listener.Close())
+		}
+		served, scheme = tls.NewListener(served, config), "https"
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/", w)
+	mux.Handle("GET /{$}", &page{witness: w, keys: keys, now: time.Now})
 	mux.HandleFunc("GET /healthz", func(response http.ResponseWriter, _ *http.Request) {
+		if err := w.Err(); err != nil {
+			http.Error(response, "nothing is cosigned; the log of this witness says why", http.StatusServiceUnavailable)
+			return
+		}
 		io.WriteString(response, "ok\n")
 	})
 	// Lines that a script can read, in a fixed order.
 	for _, key := range keys {
 		fmt.Fprintln(stdout, key.VKey())
 	}
-	fmt.Fprintf(stdout, "http://%s/\n", listener.Addr())
+	fmt.Fprintf(stdout, "%s://%s/\n", scheme, listener.Addr())
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go watch(ctx, w, stop)
-	err = cli.Serve(ctx, cli.NewServer(mux, readTimeout, writeTimeout, log), listener)
+	go sources.follow(ctx, w)
+	err = cli.Serve(ctx, cli.NewServer(mux, readTimeout, writeTimeout, log), served)
 	if failure := w.Err(); failure != nil {
 		return errors.Join(failure, err)
 	}
@@ -154,67 +153,4 @@ func watch(ctx context.Context, w *witness.Witness, stop context.CancelCauseFunc
 			}
 		}
 	}
-}
-
-func readKey(file string) (*witness.Key, error) {
-	info, err := os.Stat(file)
-	if err != nil {
-		return nil, cli.Usagef("read the key: %w", err)
-	}
-	if mode := info.Mode().Perm(); mode&ownerOnly != 0 {
-		return nil, cli.WithHint(cli.Usagef("key file %s can be read by others (mode %04o)", file, mode), "chmod 600 %s", file)
-	}
-	text, err := readFile(file, maxKeyFile)
-	if err != nil {
-		return nil, cli.Usagef("read the key: %w", err)
-	}
-	key, err := witness.ParseKey(text)
-	if err != nil {
-		return nil, cli.Usagef("%s: %w", file, err)
-	}
-	return key, nil
-}
-
-// readLogs reads a file of verifier keys. Empty lines, and lines that begin with
-// #, are left out.
-func readLogs(file string) ([]witness.Log, error) {
-	text, err := readFile(file, maxLogsFile)
-	if err != nil {
-		return nil, err
-	}
-	var logs []witness.Log
-	n := 0
-	for line := range strings.Lines(text) {
-		n++
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		l, err := witness.ParseLog(line)
-		if err != nil {
-			return nil, fmt.Errorf("%s line %d: %w", file, n, err)
-		}
-		logs = append(logs, l)
-	}
-	if len(logs) == 0 {
-		return nil, fmt.Errorf("%s: no key in it", file)
-	}
-	return logs, nil
-}
-
-// readFile reads a text file of at most limit bytes.
-func readFile(name string, limit int64) (string, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return "", err
-	}
-	if int64(len(text)) > limit {
-		return "", fmt.Errorf("%s: larger than %d bytes", name, limit)
-	}
-	return string(text), nil
 }

@@ -50,6 +50,13 @@ func write(t *testing.T, name, text string, mode os.FileMode) {
 // function that ends it and gives its exit code.
 func startWitness(t *testing.T, args ...string) (vkey, url string, stop func() int) {
 	t.Helper()
+	vkeys, url, stop := startService(t, 1, args...)
+	return vkeys[0], url, stop
+}
+
+// startService does what startWitness does for a witness of several keys.
+func startService(t *testing.T, keys int, args ...string) (vkeys []string, url string, stop func() int) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	stdout, in := io.Pipe()
 	code := make(chan int, 1)
@@ -59,13 +66,13 @@ func startWitness(t *testing.T, args ...string) (vkey, url string, stop func() i
 		in.Close()
 	}()
 	lines := bufio.NewScanner(stdout)
-	for _, line := range []*string{&vkey, &url} {
+	for len(vkeys) <= keys {
 		if !lines.Scan() {
 			t.Fatalf("ended early: %s", &stderr)
 		}
-		*line = lines.Text()
+		vkeys = append(vkeys, lines.Text())
 	}
-	return vkey, url, func() int {
+	return vkeys[:keys], vkeys[keys], func() int {
 		cancel()
 		return <-code
 	}
@@ -74,7 +81,7 @@ func startWitness(t *testing.T, args ...string) (vkey, url string, stop func() i
 func TestWitness(t *testing.T) {
 	keyFile, log, logKey := files(t)
 	logs := filepath.Join(t.TempDir(), "logs")
-	write(t, logs, "# the logs\n\n"+logKey+"\n", 0o644)
+	write(t, logs, "# the logs\nlogs/v0\n\nvkey "+logKey+"\nqpd 86400\ncontact ops\n", 0o644)
 	args := []string{"--listen", "127.0.0.1:0", "--key", keyFile, "--logs", logs, "--state", filepath.Join(t.TempDir(), "state")}
 	vkey, url, stop := startWitness(t, args...)
 
@@ -149,7 +156,7 @@ func TestUsage(t *testing.T) {
 	}
 	write(t, open, string(text), 0o644)
 	badLogs := filepath.Join(t.TempDir(), "logs")
-	write(t, badLogs, "# one\n"+logKey+"\nlog.example\n", 0o644)
+	write(t, badLogs, "logs/v0\nvkey "+logKey+"\nvkey log.example\n", 0o644)
 	state := filepath.Join(t.TempDir(), "state")
 
 	for _, test := range []struct {
@@ -161,7 +168,7 @@ func TestUsage(t *testing.T) {
 		{"no state", []string{"--key", keyFile, "--log", logKey}, "hint: name a directory"},
 		{"no log", []string{"--key", keyFile, "--state", state}, "hint: --log takes"},
 		{"a log's key is no vkey", []string{"--log", "log.example"}, "not of the form"},
-		{"logs file", []string{"--logs", badLogs}, "logs line 3: log key"},
+		{"logs file", []string{"--logs", badLogs}, "logs: line 3"},
 		{"missing logs file", []string{"--logs", badLogs + "x"}, "no such file"},
 		{"missing key file", []string{"--key", keyFile + "x", "--state", state, "--log", logKey}, "no such file"},
 		{"key file open to others", []string{"--key", open, "--state", state, "--log", logKey}, "hint: chmod 600"},
