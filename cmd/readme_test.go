@@ -28,8 +28,10 @@ func TestREADMELedger(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", bin, "./imaledger", "./imaledgerd", "./imaledger-witness").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, port := range []string{"8080", "8081"} {
-		script = strings.ReplaceAll(script, ":"+port, fmt.Sprintf(":%d", freePort(t)))
+	var listen string // of the ledger, whose address is not in the script
+	for _, port := range []string{"8081", "8080"} {
+		listen = fmt.Sprintf(":%d", freePort(t))
+		script = strings.ReplaceAll(script, ":"+port, listen)
 	}
 	// As a person would, it waits until the daemons are there, and stops them.
 	script = strings.ReplaceAll(script, "curl ", "curl -fsS --retry 50 --retry-all-errors --retry-delay 1 --retry-max-time 60 ")
@@ -37,7 +39,7 @@ func TestREADMELedger(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
 	cmd.WaitDelay = 10 * time.Second
 	cmd.Dir = t.TempDir()
-	cmd.Env = append(os.Environ(), "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "IMALEDGERD_LISTEN=127.0.0.1"+listen, "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
