@@ -61,6 +61,16 @@ func sampleSigner(t testing.TB, name string) (note.Signer, note.Verifier) {
 	return signer, verifier
 }
 
+// sampleLogKey is the verifier key of a log.
+func sampleLogKey(name string) string {
+	seed := sha256.Sum256([]byte(name))
+	_, vkey, err := note.GenerateKey(bytes.NewReader(seed[:]), name)
+	if err != nil {
+		panic(err) // the name is right
+	}
+	return vkey
+}
+
 func sampleStatements() []Statement {
 	const log, host = "log.example/one", "web1.example"
 	return []Statement{
@@ -75,6 +85,8 @@ func sampleStatements() []Statement {
 		&Appraisal{Log: log, Host: host, Segment: sampleHash("segment"), Passed: true, Policy: sampleHash("policy"), Report: Addendum{8, sampleHash("report")}, Time: 5},
 		&Appraisal{Log: log, Host: host, Segment: sampleHash("segment"), Policy: sampleHash("policy"), Report: Addendum{8, sampleHash("report")}, Time: 5},
 		&Acknowledgement{Log: log, Host: host, Entry: sampleHash("entry"), Finding: Gap, Statement: "disk replaced", Time: 6},
+		&Freeze{Log: log, Successor: sampleLogKey("log.example/two"), URL: "https://two.example/", Reason: "a new key", Time: 7},
+		&Succession{Log: log, Predecessor: "log.example/zero", Freeze: sampleHash("freeze"), Size: 17, Root: sampleHash("root"), Reason: "a new key", Time: 8},
 	}
 }
 

@@ -111,6 +111,7 @@ const (
 	SignatureUnknown    Code = "signature-unknown"
 	LogSplit            Code = "log-split"
 	IndexOrder          Code = "index-order"
+	LogFrozen           Code = "log-frozen"
 
 	AnchorMissing   Code = "anchor-missing"
 	AnchorMismatch  Code = "anchor-mismatch"
@@ -182,6 +183,7 @@ var codeTable = []codeDescription{
 	{SignatureUnknown, Noted, "a checkpoint has signature lines by keys that the policy does not name; nothing vouches for those lines"},
 	{LogSplit, Contradicted, "the log signed two histories"},
 	{IndexOrder, Contradicted, "the log has a host's entries in another order than the host's chain"},
+	{LogFrozen, Contradicted, "the log went on after the entry that ended it"},
 
 	{AnchorMissing, Undecided, "the checkpoint that a segment is anchored to is not at hand"},
 	{AnchorMismatch, Contradicted, "a segment's anchor does not name the checkpoint it is kept with"},

@@ -41,6 +41,8 @@ var statements = map[string]func() Statement{
 	ReleaseFormat:         func() Statement { return new(Release) },
 	AppraisalFormat:       func() Statement { return new(Appraisal) },
 	AcknowledgementFormat: func() Statement { return new(Acknowledgement) },
+	FreezeFormat:          func() Statement { return new(Freeze) },
+	SuccessionFormat:      func() Statement { return new(Succession) },
 }
 
 // Sign adds the signers' signatures to a statement.

@@ -20,6 +20,8 @@ type Report struct {
 	Log       string `json:"log,omitempty"`
 	TreeSize  uint64 `json:"treeSize,omitempty"`
 	Witnessed uint64 `json:"witnessed,omitempty"` // Unix seconds
+	// Successions are logs of the bundle that follow one another.
+	Successions []Succession `json:"successions,omitempty"`
 }
 
 // Class returns the report's verdict.
@@ -54,7 +56,7 @@ func (a bundleAddenda) Open(digest ledger.Hash) (io.ReadCloser, bool, error) {
 // follows FORMAT.md, "Verifying a bundle".
 func CheckBundle(trust *ledger.Trust, b *ledger.Bundle) (*Report, error) {
 	r := &Report{Entries: 0}
-	c := &bundleCheck{Report: r, trust: trust, b: b, state: NewState(trust), roots: make(map[uint64]ledger.Hash), used: make(map[string]bool), index: make(map[string]uint64), known: make(map[ledger.Hash]*item)}
+	c := &bundleCheck{Report: r, trust: trust, b: b, state: NewState(trust), roots: make(map[treeID]ledger.Hash), used: make(map[string]bool), index: make(map[string]uint64), known: make(map[ledger.Hash]*item)}
 	c.state.partial = true
 	items, err := c.items()
 	if err != nil {
@@ -75,6 +77,8 @@ func CheckBundle(trust *ledger.Trust, b *ledger.Bundle) (*Report, error) {
 	}
 	c.acknowledge()
 	c.unreferenced()
+	c.frozen(items)
+	c.successions(items)
 	return r, nil
 }
 
@@ -83,7 +87,7 @@ type bundleCheck struct {
 	trust *ledger.Trust
 	b     *ledger.Bundle
 	state *State
-	roots map[uint64]ledger.Hash // by tree size, of every checkpoint seen
+	roots map[treeID]ledger.Hash // of every checkpoint seen
 	used  map[string]bool        // files that an entry names
 	index map[string]uint64      // of each host's entry before
 	known map[ledger.Hash]*item  // by leaf hash
@@ -226,10 +230,11 @@ func (c *bundleCheck) receipt(it item) (*Receipt, error) {
 
 // seen holds each checkpoint against all others of its size.
 func (c *bundleCheck) seen(subject string, cp *ledger.Checkpoint) {
-	if root, found := c.roots[cp.Size]; found && root != cp.Root {
+	tree := treeID{cp.Origin, cp.Size}
+	if root, found := c.roots[tree]; found && root != cp.Root {
 		c.find(ledger.LogSplit, subject, "the log signed two trees of size %d: %x and %x", cp.Size, root, cp.Root)
 	}
-	c.roots[cp.Size] = cp.Root
+	c.roots[tree] = cp.Root
 }
 
 // judge holds one entry to the chain, to its addenda and to its place and time.

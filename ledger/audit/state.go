@@ -32,6 +32,9 @@ type State struct {
 	verdicts   map[string][]verdict         // by host, in the log's order
 	erased     map[ledger.Hash]erasure      // by leaf hash of the segment
 	acks       map[ledger.Hash]*ledger.Acknowledgement
+
+	freezes     map[ledger.Hash]*ledger.Freeze
+	successions map[ledger.Hash]*ledger.Succession
 }
 
 type erasure struct {
@@ -47,7 +50,8 @@ func NewState(trust *ledger.Trust) *State {
 		trust: trust, hosts: make(map[string]*Host), aks: make(map[ledger.Name]string), eks: make(map[ledger.Name]string),
 		ekKeys:     make(map[[32]byte]string),
 		retentions: make(map[ledger.Hash]*ledger.Retention), erased: make(map[ledger.Hash]erasure),
-		acks:  make(map[ledger.Hash]*ledger.Acknowledgement),
+		acks:    make(map[ledger.Hash]*ledger.Acknowledgement),
+		freezes: make(map[ledger.Hash]*ledger.Freeze), successions: make(map[ledger.Hash]*ledger.Succession),
 		holds: make(map[ledger.Hash]*ledger.Hold), verdicts: make(map[string][]verdict),
 	}
 }

@@ -54,6 +54,10 @@ func (s *State) commitStatement(j *Judgement) {
 		if j.verdict != nil {
 			s.verdicts[e.Host] = append(s.verdicts[e.Host], *j.verdict)
 		}
+	case *ledger.Freeze:
+		s.freezes[j.leaf] = e
+	case *ledger.Succession:
+		s.successions[j.leaf] = e
 	case *ledger.Acknowledgement:
 		if e.Finding == ledger.Gap {
 			s.acks[e.Entry] = e

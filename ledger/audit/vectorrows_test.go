@@ -59,6 +59,15 @@ func (m *maker) makeRows() {
 			m.row(prefix+slug(row.name), row.name, w, row.want)
 		}
 	}
+	for _, row := range successionRows() {
+		ended, next := endedLog(m.t)
+		row.play(ended, next)
+		want := []ledger.Code{row.want}
+		if row.want == "" {
+			want = nil
+		}
+		m.bundle("succession-"+slug(row.name), row.name, ended, ended.write(append(ended.files(nil), next.files(nil)...)), want...)
+	}
 	m.files()
 	m.counterRollback()
 }

@@ -194,6 +194,23 @@ func makeVectors(t *testing.T) {
 			make()
 		}
 	}
+	m.addEntries()
+}
+
+// addEntries adds good entries that entries.json lacks: those of formats that came
+// later.
+func (m *maker) addEntries() {
+	var list []entryVector
+	readJSON(m.t, "entries.json", &list)
+	ended, next := endedLog(m.t)
+	next.succeed(ended, ended.freeze(next, nil), nil)
+	for name, raw := range map[string][]byte{"good-freeze": ended.entries[len(ended.entries)-1], "good-succession": next.entries[0]} {
+		if !slices.ContainsFunc(list, func(v entryVector) bool { return v.Name == name }) {
+			list = append(list, entryVector{Name: name, Entry: base64.StdEncoding.EncodeToString(raw), Leaf: fmt.Sprintf("%x", ledger.LeafHash(raw))})
+		}
+	}
+	slices.SortFunc(list, func(a, b entryVector) int { return strings.Compare(a.Name, b.Name) })
+	m.writeJSON("entries.json", list)
 }
 
 func (m *maker) write(name string, content []byte) {

@@ -39,6 +39,7 @@ type world struct {
 	t                   testing.TB
 	rand                io.Reader
 	log                 ed25519.PrivateKey
+	origin              string // of the log
 	witnesses           []ed25519.PrivateKey
 	registrar, operator note.Signer
 	policy, rules       string
@@ -73,7 +74,7 @@ func noteSigner(t testing.TB, name string) (note.Signer, string) {
 }
 
 func newWorld(t testing.TB) *world {
-	w := &world{t: t, now: time.Unix(1_800_000_000, 0), cosigners: 3, rand: rand.NewChaCha8([32]byte(seed("tpm")))}
+	w := &world{t: t, origin: origin, now: time.Unix(1_800_000_000, 0), cosigners: 3, rand: rand.NewChaCha8([32]byte(seed("tpm")))}
 	w.log = ed25519.NewKeyFromSeed(seed("log"))
 	logKey, _ := vkey(1, origin, w.log)
 	w.policy = "log " + logKey + "\n"
@@ -116,9 +117,9 @@ func (w *world) sign(leaves []ledger.Hash) []byte {
 	if len(leaves) > 0 {
 		root = treeRoot(leaves)
 	}
-	text := fmt.Sprintf("%s\n%d\n%s\n", origin, len(leaves), base64.StdEncoding.EncodeToString(root[:]))
-	_, id := vkey(1, origin, w.log)
-	b := text + "\n" + line(origin, id, ed25519.Sign(w.log, []byte(text)))
+	text := fmt.Sprintf("%s\n%d\n%s\n", w.origin, len(leaves), base64.StdEncoding.EncodeToString(root[:]))
+	_, id := vkey(1, w.origin, w.log)
+	b := text + "\n" + line(w.origin, id, ed25519.Sign(w.log, []byte(text)))
 	for i := range w.cosigners {
 		at := uint64(w.now.Unix()) + uint64(i)
 		_, id := vkey(4, witnessName(i), w.witnesses[i])
@@ -170,6 +171,12 @@ func (w *world) proof(i int) []byte {
 // addenda; nil keeps all.
 func (w *world) bundle(keep func(i int, e ledger.Entry) bool) []byte {
 	w.t.Helper()
+	return w.write(w.files(keep))
+}
+
+// files are a bundle's.
+func (w *world) files(keep func(i int, e ledger.Entry) bool) []ledger.BundleSource {
+	w.t.Helper()
 	var sources []ledger.BundleSource
 	needed := make(map[ledger.Hash]bool)
 	for i, raw := range w.entries {
@@ -190,7 +197,7 @@ func (w *world) bundle(keep func(i int, e ledger.Entry) bool) []byte {
 			sources = append(sources, s)
 		}
 	}
-	return w.write(sources)
+	return sources
 }
 
 func (w *world) write(sources []ledger.BundleSource) []byte {
