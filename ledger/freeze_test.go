@@ -12,7 +12,7 @@ func TestFreezeRefused(t *testing.T) {
 		"want the key of another log":     &Freeze{Log: "log.example/one", Successor: sampleLogKey("log.example/one"), URL: "https://x.example", Reason: "r"},
 		"is no verifier key for it":       &Freeze{Log: "log.example/one", Successor: "log.example/two", URL: "https://x.example", Reason: "r"},
 		"url: want https:// or http://":   &Freeze{Log: "log.example/one", Successor: sampleLogKey("log.example/two"), URL: "ftp://x.example", Reason: "r"},
-		`want "time" and its value` and its value":      &Freeze{Log: "log.example/one", Successor: sampleLogKey("log.example/two"), URL: "https://x.example", Reason: "a line\nbreak"},
+		"want \"time\" and its value":     &Freeze{Log: "log.example/one", Successor: sampleLogKey("log.example/two"), URL: "https://x.example", Reason: "a line\nbreak"},
 		"want the origin of another log":  &Succession{Log: "log.example/two", Predecessor: "log.example/two", Size: 1, Reason: "r"},
 		"predecessor: want":               &Succession{Log: "log.example/two", Predecessor: "log+example", Size: 1, Reason: "r"},
 		"a tree that ends in an entry is": &Succession{Log: "log.example/two", Predecessor: "log.example/one", Reason: "r"},

@@ -19,7 +19,9 @@ type Problem struct {
 	Detail   string           `json:"detail,omitempty"`
 	Findings []ledger.Finding `json:"findings,omitempty"`
 	Missing  []string         `json:"missing,omitempty"` // paths of addenda to upload first
-	Request  string           `json:"request,omitempty"` // names the request in the ledger's log
+	// Successor is the log to go to, where this one has ended.
+	Successor *Successor `json:"successor,omitempty"`
+	Request   string     `json:"request,omitempty"` // names the request in the ledger's log
 }
 
 func (p *Problem) Error() string {

@@ -103,6 +103,11 @@ func (s *Server) admitLocked(h *chain, leaf ledger.Hash, raw []byte, entry ledge
 	if index, found := s.chains.find(leaf); found {
 		return index, nil
 	}
+	leave, err := s.enter(leaf, entry)
+	if err != nil {
+		return 0, err
+	}
+	defer leave()
 	// From here on until the log has the entry, nobody removes its addenda.
 	defer s.pending.claim(entry.Addenda()...)()
 	j, err := s.judge(h, leaf, raw, entry)

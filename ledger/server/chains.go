@@ -27,6 +27,7 @@ type chains struct {
 	hosts map[string]*chain
 	index map[ledger.Hash]uint64 // in the log, by leaf hash
 	kept  kept
+	end   *ended // nil while the log takes entries
 }
 
 // A chain is one host's. Its lock is held from judgement to commit, so of two
@@ -136,6 +137,9 @@ func (c *chains) commit(j *audit.Judgement, leaf ledger.Hash, entry ledger.Entry
 	c.fleet.Commit(j)
 	c.index[leaf] = index
 	c.kept.commit(leaf, entry, index, func(leaf ledger.Hash) (uint64, bool) { i, found := c.index[leaf]; return i, found })
+	if f, ok := entry.(*ledger.Freeze); ok {
+		c.end = &ended{leaf, index, f}
+	}
 	e, ok := entry.(ledger.HostEntry)
 	if !ok {
 		return

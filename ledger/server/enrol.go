@@ -64,6 +64,9 @@ func (s *Server) beginEnrolment(ctx context.Context, r client.EnrolRequest) (*cl
 	if len(s.registrars) == 0 {
 		return nil, nil, errNoRegistrar
 	}
+	if err := s.takesEntries(); err != nil {
+		return nil, nil, err
+	}
 	c, err := s.desk.candidate(r)
 	if err != nil {
 		return nil, nil, err

@@ -187,6 +187,9 @@ func (s *Server) watchErasures() {
 
 // eraseDue states and does the erasure of all that may be erased.
 func (s *Server) eraseDue(ctx context.Context) (n int, err error) {
+	if s.chains.ended() != nil {
+		return 0, nil // a log that has ended takes no erasure, and so keeps its records
+	}
 	leaf, policy := s.chains.policy()
 	now := s.witnessed()
 	if policy == nil || policy.Days == ledger.Forever || now < policy.Days*secondsADay {

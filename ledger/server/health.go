@@ -12,6 +12,7 @@ const (
 	healthOK          = "ok"
 	healthUnwitnessed = "unwitnessed" // entries are durable; receipts wait for the witnesses
 	healthDraining    = "draining"    // about to end
+	healthFrozen      = "frozen"      // the log has ended, and is read
 	healthStopped     = "stopped"     // it cannot go on
 	healthStorage     = "storage"     // nothing can be written
 )
@@ -36,6 +37,9 @@ func (s *Server) health(r *http.Request) (health, error) {
 	var err error
 	if h.Tree, err = s.log.reader.IntegratedSize(r.Context()); err != nil {
 		return h, err
+	}
+	if s.chains.ended() != nil {
+		h.Status = healthFrozen
 	}
 	if !s.log.newest.witnessed() {
 		h.Status = healthUnwitnessed

@@ -40,6 +40,7 @@ func problemOf(err error) *client.Problem {
 		hole    *offsetError
 		coding  *codingError
 		erased  *erasedError
+		frozen  *frozenError
 	)
 	p := &client.Problem{Detail: err.Error()}
 	defer func() { p.Type = problemBase + p.Type }()
@@ -72,6 +73,8 @@ func problemOf(err error) *client.Problem {
 		p.Type, p.Status, p.Title = "coding", http.StatusUnsupportedMediaType, "unknown content coding"
 	case errors.As(err, &erased):
 		p.Type, p.Status, p.Title = "erased", http.StatusGone, "erased by policy"
+	case errors.As(err, &frozen):
+		p.Type, p.Status, p.Title = "frozen", http.StatusGone, "the log has ended"
 	case errors.Is(err, errTooSlow):
 		p.Type, p.Status, p.Title = "too-slow", http.StatusRequestTimeout, "too slow"
 	case errors.Is(err, errRegistrars):
@@ -86,6 +89,10 @@ func problemOf(err error) *client.Problem {
 		p.Type, p.Status, p.Title, p.Detail = "stopped", http.StatusServiceUnavailable, ErrStopped.Error(), ""
 	default:
 		p.Type, p.Status, p.Title, p.Detail = "internal", http.StatusInternalServerError, "the ledger has a problem of its own", ""
+	}
+	if frozen != nil {
+		successor := frozen.successor()
+		p.Successor = &successor
 	}
 	if refused != nil {
 		p.Findings, p.Detail = refused.Findings, refused.Detail

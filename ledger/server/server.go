@@ -139,6 +139,8 @@ type Server struct {
 	addressRate *limiter
 	refused     *refusals
 
+	gate sync.RWMutex // see enter
+
 	active    sync.WaitGroup // submissions; Add only under stop.RLock
 	stop      sync.RWMutex   // held to close draining
 	writable  writable

@@ -69,6 +69,9 @@ func (s *Server) putAddendum(w http.ResponseWriter, r *http.Request) error {
 	if err := s.throttle(r); err != nil {
 		return err
 	}
+	if err := s.takesEntries(); err != nil {
+		return err
+	}
 	at, err := parseSpan(r, s.config.MaxPayload)
 	if err != nil {
 		return err
