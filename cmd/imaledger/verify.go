@@ -16,11 +16,11 @@ import (
 )
 
 func newVerifyCommand() *cobra.Command {
-	var trustDir string
+	var trustDir, policyFile, entryFile string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "verify --trust DIR EVIDENCE",
-		Short: "Verify a bundle of evidence, offline",
+		Use:   "verify --trust DIR EVIDENCE | --policy FILE --entry FILE PROOF",
+		Short: "Verify a bundle of evidence, or a proof of any log, offline",
 		Long: `verify checks a bundle of evidence against a trust folder, with no network and no
 other input: that the log includes each entry and witnesses saw it, that each
 TPM quote was made for its place, that the records replay to the quoted values,
@@ -28,10 +28,18 @@ and that nothing is missing between the first record and the last.
 
 The trust folder has the files policy (the log, the witnesses, the quorum) and
 rules (registrars, accepted grades), and certificates of TPM vendors in roots/.
-It must come from somewhere else than the evidence.`,
-		Example: "  imaledger verify --trust trust/ evidence.tar",
-		Args:    cobra.ExactArgs(1),
+It must come from somewhere else than the evidence.
+
+With --policy and --entry it verifies a proof (https://c2sp.org/tlog-proof) that a
+log of any kind has an entry, whose bytes are in a file, and prints the log, the
+index, the size, and the times of the cosignatures that counted.`,
+		Example: `  imaledger verify --trust trust/ evidence.tar
+  imaledger verify --policy policy --entry release.txt release.txt.tlog-proof`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if policyFile != "" {
+				return verifyProof(cmd.OutOrStdout(), policyFile, entryFile, args[0], asJSON)
+			}
 			trust, err := trustdir.Read(trustDir)
 			if err != nil {
 				return err
@@ -57,11 +65,13 @@ It must come from somewhere else than the evidence.`,
 			return cli.Exit(int(report.Class()))
 		},
 	}
-	cmd.Flags().StringVar(&trustDir, "trust", "", "trust folder (required)")
+	cmd.Flags().StringVar(&trustDir, "trust", "", "trust folder")
+	cmd.Flags().StringVar(&policyFile, "policy", "", "policy `file`, for a proof")
+	cmd.Flags().StringVar(&entryFile, "entry", "", "`file` with the entry that the proof is of")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
-	if err := cmd.MarkFlagRequired("trust"); err != nil {
-		panic(err) // the flag is defined above
-	}
+	cmd.MarkFlagsOneRequired("trust", "policy")
+	cmd.MarkFlagsMutuallyExclusive("trust", "policy")
+	cmd.MarkFlagsRequiredTogether("policy", "entry")
 	return cmd
 }
 

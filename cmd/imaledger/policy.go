@@ -1,0 +1,66 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/ledger"
+)
+
+func newPolicyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "policy FILE",
+		Short: "Say what a policy demands, and who could cheat it",
+		Long: `policy reads a policy (https://c2sp.org/tlog-policy) as strictly as every check
+does, and says in words what must be true for a checkpoint to count, and how few
+keys it takes to cheat who believes in it.
+
+Two ways to cheat are told apart. To show two readers two histories, honest
+witnesses can be led to one each: where half of them are enough for a quorum, the
+log needs none of them. To show a history that no honest witness has seen takes a
+whole quorum.
+
+Exit codes: 0 it is a policy, 1 it is none, with the line and the reason, 2 wrong
+usage.`,
+		Example: "  imaledger policy trust/policy",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b, err := readLimited(args[0], ledger.MaxPolicy)
+			if err != nil {
+				return err
+			}
+			policy, err := ledger.ParsePolicy(b)
+			if err != nil {
+				return cli.Contradictedf("%s: %w", args[0], err)
+			}
+			p := &printer{w: cmd.OutOrStdout()}
+			for _, line := range policy.Words() {
+				p.f("%s\n", line)
+			}
+			p.f("\nWho could cheat, with the key of a log and\n")
+			p.f("  %s: to show two readers two histories\n", keyNumber(policy.SmallestSplit()))
+			p.f("  %s: to show a history that no honest witness has seen\n", keyNumber(policy.SmallestQuorum()))
+			if policy.QuorumSize() > 0 && len(policy.SmallestSplit()) == 0 {
+				p.f("\nwarning: two quorums can be met by different witnesses, so that the log alone could show two histories;\n" +
+					"demand more than half of the members of a group to need a witness's key, too\n")
+			}
+			for _, w := range policy.Unused() {
+				p.f("\nwarning: the witness %s is in no group that leads to the quorum, and never counts\n", w.Label)
+			}
+			return p.err
+		},
+	}
+}
+
+// keyNumber names keys of witnesses, as few as do.
+func keyNumber(keys []ledger.PolicyKey) string {
+	switch len(keys) {
+	case 0:
+		return "no other key"
+	case 1:
+		return "1 witness's key (" + ledger.Labels(keys) + ", for one)"
+	}
+	return fmt.Sprintf("%d witnesses' keys (%s, for some)", len(keys), ledger.Labels(keys))
+}
