@@ -40,6 +40,7 @@ type demo struct {
 	hosts  []*demoHost
 
 	now         func() time.Time // of TPMs in software, and of the witnesses
+	more        []string         // verifier keys of other logs that the witnesses know
 	operatorKey string           // private, in the note encoding
 	logSigner   note.Signer      // for the lies
 	entries     [][]byte
@@ -48,9 +49,10 @@ type demo struct {
 }
 
 // startDemo starts the hosts' TPMs, the witnesses and the ledger. Close ends
-// what was started, also after an error.
-func startDemo(ctx context.Context, dir string, now func() time.Time) (*demo, error) {
-	d := &demo{dir: dir, now: now}
+// what was started, also after an error. The witnesses know more logs than the
+// demonstration's, by their verifier keys.
+func startDemo(ctx context.Context, dir string, now func() time.Time, more ...string) (*demo, error) {
+	d := &demo{dir: dir, now: now, more: more}
 	for _, h := range []struct{ name, list string }{{"web1.example", "stock-6.1"}, {"db1.example", "staging-7.3"}} {
 		host, err := newDemoHost(dir, h.name, h.list, now)
 		if err != nil {
@@ -150,11 +152,15 @@ func (d *demo) startWitness(i int, logKey string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	l, err := witness.ParseLog(logKey)
-	if err != nil {
-		return "", err
+	var logs []witness.Log
+	for _, key := range append([]string{logKey}, d.more...) {
+		l, err := witness.ParseLog(key)
+		if err != nil {
+			return "", err
+		}
+		logs = append(logs, l)
 	}
-	w, err := witness.New(witness.Config{Keys: []*witness.Key{key}, Logs: []witness.Log{l}, Now: d.now, Dir: filepath.Join(d.dir, fmt.Sprintf("witness%d", i+1))})
+	w, err := witness.New(witness.Config{Keys: []*witness.Key{key}, Logs: logs, Now: d.now, Dir: filepath.Join(d.dir, fmt.Sprintf("witness%d", i+1))})
 	if err != nil {
 		return "", err
 	}

@@ -131,6 +131,9 @@ func refusedStatement(p *client.Problem) error {
 // unreachable is the error for a ledger that does not answer, or not as asked.
 func unreachable(err error) error {
 	var p *client.Problem
+	if errors.As(err, &p) && p.Successor != nil {
+		return cli.WithHint(cli.Undecidedf("%w", err), "nothing can be stated in a log that has ended: go to %s", p.Successor.URL)
+	}
 	if errors.As(err, &p) && p.Status < 500 {
 		return cli.WithHint(cli.Undecidedf("%w", err), "is that the URL of a ledger, and may you read it?")
 	}

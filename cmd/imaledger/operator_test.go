@@ -12,14 +12,18 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/mod/sumdb/note"
 
+	"github.com/imaledger/imaledger/cmd/internal/trustdir"
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/client"
+	"github.com/imaledger/imaledger/ledger/server"
 )
 
 // A scriptedLedger is the demonstration's, with clocks that a script moves.
 type scriptedLedger struct {
 	*demo
+	next  note.Signer  // of the log that may follow
 	ahead atomic.Int64 // nanoseconds that the witnesses' clocks are ahead
 }
 
@@ -29,10 +33,12 @@ type scriptedLedgerKey struct{}
 // folder trust and the operator's key operator.key, and has web1.example submit
 // two segments; "ledger days N" lets N days pass for the witnesses, after which
 // web1.example submits another; "ledger bundle FILE" writes everything that the
-// log has.
+// log has. "ledger next" starts an empty ledger with another log, $NEXT, whose key
+// is $NEXTKEY; from "ledger start" on the trust folder names it too, if asked for by
+// "ledger start next".
 func scriptLedger(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: ledger start|days N|bundle FILE")
+		ts.Fatalf("usage: ledger start [next]|days N|bundle FILE|next")
 	}
 	l, _ := ts.Value(scriptedLedgerKey{}).(**scriptedLedger)
 	ctx := context.Background()
@@ -44,12 +50,19 @@ func scriptLedger(ts *testscript.TestScript, neg bool, args []string) {
 		dir, err := os.MkdirTemp("", "ledger")
 		ts.Check(err)
 		ts.Defer(func() { os.RemoveAll(dir) })
-		s.demo, err = startDemo(ctx, dir, func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) })
+		var nextKey string
+		s.next, nextKey, err = demoKey("demo.example/next")
+		ts.Check(err)
+		ts.Setenv("NEXTKEY", nextKey)
+		s.demo, err = startDemo(ctx, dir, func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }, nextKey)
 		ts.Defer(func() { s.demo.close() })
 		ts.Check(err)
 		for _, file := range []string{ledger.TrustPolicyFile, ledger.TrustRulesFile} {
 			b, err := os.ReadFile(filepath.Join(dir, "trust", file))
 			ts.Check(err)
+			if len(args) > 1 && file == ledger.TrustPolicyFile {
+				b = append([]byte("log "+nextKey+"\n"), b...)
+			}
 			ts.Check(os.MkdirAll(ts.MkAbs("trust"), 0o755))
 			ts.Check(os.WriteFile(filepath.Join(ts.MkAbs("trust"), file), b, 0o644))
 		}
@@ -60,6 +73,8 @@ func scriptLedger(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(web.enrol(ctx, s.demo))
 		s.submitOne(ts, 20)
 		s.submitOne(ts, 10)
+	case "next":
+		ts.Setenv("NEXT", (*l).startNext(ts))
 	case "days":
 		n, err := strconv.Atoi(args[1])
 		ts.Check(err)
@@ -78,6 +93,21 @@ func (s *scriptedLedger) submitOne(ts *testscript.TestScript, records int) {
 	ts.Check(err)
 	_, err = web.seal(context.Background(), s.demo, 0)
 	ts.Check(err)
+}
+
+// startNext starts a ledger with the log that follows, by the trust folder of the
+// script, and returns its URL.
+func (s *scriptedLedger) startNext(ts *testscript.TestScript) string {
+	trust, err := trustdir.Read(ts.MkAbs("trust"))
+	ts.Check(err)
+	next, err := server.New(context.Background(), server.Config{
+		Dir: filepath.Join(s.dir, "next"), Signer: s.next, Trust: trust, CheckpointInterval: 100 * time.Millisecond, BatchMaxAge: 5 * time.Millisecond,
+	})
+	ts.Check(err)
+	s.closers = append(s.closers, func() error { return next.Close(context.Background()) })
+	url, err := s.serve(next)
+	ts.Check(err)
+	return url
 }
 
 // everything is a bundle of the whole log, read as a stranger reads it. What is

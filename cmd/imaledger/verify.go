@@ -156,7 +156,10 @@ func printReport(w io.Writer, trust *ledger.Trust, r *audit.Report) error {
 		for _, s := range r.Statements() {
 			p.f("  %s\n", s)
 		}
-		if len(r.Segments) > 0 {
+		for _, s := range r.Successions {
+			p.f("  log %s ended with %d entries, and log %s follows it (%s): each names the other\n", s.From, s.Size, s.To, s.URL)
+		}
+		if len(r.Segments)+len(r.Successions) > 0 {
 			p.f("\n")
 		}
 	}
