@@ -33,6 +33,7 @@ type State struct {
 	erased     map[ledger.Hash]erasure      // by leaf hash of the segment
 	acks       map[ledger.Hash]*ledger.Acknowledgement
 
+	entries     uint64 // committed
 	freezes     map[ledger.Hash]*ledger.Freeze
 	successions map[ledger.Hash]*ledger.Succession
 }
@@ -128,6 +129,7 @@ func (s *State) Judge(leaf ledger.Hash, entry ledger.Entry, addenda Addenda) *Ju
 		j.subject = fmt.Sprintf("%s #%d", host, sequence)
 	}
 	s.judgeLog(j)
+	s.judgePlace(j)
 	switch e := entry.(type) {
 	case *ledger.Enrolment:
 		s.judgeEnrolment(j, e, addenda)
@@ -143,6 +145,7 @@ func (s *State) Judge(leaf ledger.Hash, entry ledger.Entry, addenda Addenda) *Ju
 // audits goes on after a finding, one who admits does not come here. A fork stays
 // outside: the chain is what came first.
 func (s *State) Commit(j *Judgement) {
+	s.entries++
 	if j.fork {
 		return
 	}
@@ -173,6 +176,20 @@ func (s *State) judgeLog(j *Judgement) {
 		}
 	}
 	j.find(ledger.EntryWrongLog, "made for log %s, which the policy does not name", j.entry.LogOrigin())
+}
+
+// judgePlace holds an entry to where its log begins and ends, for one who sees all
+// its entries in their order.
+func (s *State) judgePlace(j *Judgement) {
+	if s.partial {
+		return // indexes tell
+	}
+	if len(s.freezes) > 0 {
+		j.find(ledger.LogFrozen, "an entry before it ended the log")
+	}
+	if _, ok := j.entry.(*ledger.Succession); ok && s.entries > 0 {
+		j.find(ledger.StatementInvalid, "%d entries are before it: what follows another log says so in its first entry", s.entries)
+	}
 }
 
 // judgeLink holds an entry to the host's entry before it and returns a copy of

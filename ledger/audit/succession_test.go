@@ -124,6 +124,39 @@ func TestSuccession(t *testing.T) {
 	}
 }
 
+// TestWholeLog: who sees all entries of a log in their order needs no indexes.
+func TestWholeLog(t *testing.T) {
+	for _, row := range successionRows() {
+		switch row.name {
+		case "two logs that name each other", "a log that went on", "a log that was ended twice", "a succession that is not first":
+		default:
+			continue
+		}
+		ended, next := endedLog(t)
+		row.play(ended, next)
+		var found []ledger.Code
+		for _, w := range []*world{ended, next} {
+			s := audit.NewState(w.trust)
+			for _, raw := range w.entries {
+				e, err := ledger.ParseEntry(raw)
+				if err != nil {
+					t.Fatal(err)
+				}
+				j := s.Judge(ledger.LeafHash(raw), e, nil)
+				s.Commit(j)
+				for _, f := range j.Findings {
+					if f.Class() == ledger.Contradicted {
+						found = append(found, f.Code)
+					}
+				}
+			}
+		}
+		if row.want == "" && len(found) > 0 || row.want != "" && !slices.Contains(found, row.want) {
+			t.Errorf("%s: %v, want %s", row.name, found, row.want)
+		}
+	}
+}
+
 // TestTwoLogsOfOneSize: trees of two logs are not two trees of one log.
 func TestTwoLogsOfOneSize(t *testing.T) {
 	ended, next := endedLog(t)

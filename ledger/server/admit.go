@@ -103,7 +103,7 @@ func (s *Server) admitLocked(h *chain, leaf ledger.Hash, raw []byte, entry ledge
 	if index, found := s.chains.find(leaf); found {
 		return index, nil
 	}
-	leave, err := s.enter(leaf, entry)
+	leave, err := s.enter(entry)
 	if err != nil {
 		return 0, err
 	}

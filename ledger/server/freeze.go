@@ -40,7 +40,7 @@ func (s *Server) takesEntries() error {
 //
 // The gate is taken under the locks of chains, and whoever holds it waits for none
 // of them. It is this process's: the log has one writer.
-func (s *Server) enter(leaf ledger.Hash, entry ledger.Entry) (leave func(), err error) {
+func (s *Server) enter(entry ledger.Entry) (leave func(), err error) {
 	leave = s.gate.RUnlock
 	switch entry.(type) {
 	case *ledger.Freeze, *ledger.Succession:
@@ -49,35 +49,18 @@ func (s *Server) enter(leaf ledger.Hash, entry ledger.Entry) (leave func(), err 
 	default:
 		s.gate.RLock()
 	}
-	if err = s.takesEntries(); err == nil {
-		err = s.judgeFirst(leaf, entry)
-	}
-	if err != nil {
+	if err := s.takesEntries(); err != nil {
 		leave()
 		return nil, err
 	}
 	return leave, nil
 }
 
-// judgeFirst: a log that follows another one says so in its first entry.
-func (s *Server) judgeFirst(leaf ledger.Hash, entry ledger.Entry) error {
-	n := s.chains.size()
-	if _, ok := entry.(*ledger.Succession); !ok || n == 0 {
-		return nil
-	}
-	return s.refuse(leaf, entry, &refusal{Findings: []ledger.Finding{{
-		Code: ledger.StatementInvalid, Subject: "entry", Text: fmt.Sprintf("the log has %d entries: what follows another log says so in its first entry", n),
-	}}})
-}
-
-// replayEnd holds an entry that the log has at an index to where the log begins and
-// ends.
-func (s *Server) replayEnd(index uint64, entry ledger.Entry) error {
+// replayEnd: an entry that the log has stands before its end. A host's chain, which
+// judges segments, knows nothing of that.
+func (s *Server) replayEnd(index uint64) error {
 	if e := s.chains.ended(); e != nil {
 		return &integrityError{fmt.Errorf("entry %d stands after entry %d, which ended the log", index, e.index)}
-	}
-	if _, ok := entry.(*ledger.Succession); ok && index > 0 {
-		return &integrityError{fmt.Errorf("entry %d is a succession, which only the first one can be", index)}
 	}
 	return nil
 }
@@ -87,13 +70,6 @@ func (c *chains) ended() *ended {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.end
-}
-
-// size returns the number of entries.
-func (c *chains) size() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.index)
 }
 
 // getFreeze tells the end of the log: 404 while it takes entries.

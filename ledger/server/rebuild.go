@@ -109,7 +109,7 @@ func (s *Server) replay(index uint64, raw []byte) error {
 	if first, found := s.chains.find(leaf); found {
 		return fmt.Errorf("entry %d: the same as entry %d", index, first)
 	}
-	if err := s.replayEnd(index, entry); err != nil {
+	if err := s.replayEnd(index); err != nil {
 		return err
 	}
 	h, unlock := s.chains.lock(entry)
