@@ -11,19 +11,16 @@ import (
 	"time"
 )
 
-// TestREADMELedger runs the commands of the README's "Run a ledger", on other
-// ports. The checkpoint that they end with is signed by the log and cosigned.
+// TestREADMELedger runs the commands of the README's "Run a ledger" and "Keys", on
+// other ports. The checkpoint that the first end with is signed by the log and
+// cosigned; after the second, both of the log's keys sign.
 func TestREADMELedger(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, ok := strings.Cut(string(readme), "\n## Run a ledger\n")
-	_, script, ok2 := strings.Cut(section, "\n```\n")
-	script, _, ok3 := strings.Cut(script, "\n```\n")
-	if !ok || !ok2 || !ok3 {
-		t.Fatal("README.md has no commands in \"Run a ledger\"")
-	}
+	script := commandsOf(t, "Run a ledger") + `
+running=${started##* }
+kill $running; wait $running
+started=${started% *}
+retry() { for i in $(seq 100); do "$@" && return; sleep 0.1; done; return 1; }
+` + strings.NewReplacer("imaledger retention", "retry imaledger retention").Replace(commandsOf(t, "Keys")) + "\n"
 	bin := t.TempDir()
 	if out, err := exec.Command("go", "build", "-o", bin, "./imaledger", "./imaledgerd", "./imaledger-witness").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -44,11 +41,30 @@ func TestREADMELedger(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, want := range []string{"ledger.example/one\n0\n", "\n\n— ledger.example/one ", "\n— witness.example/w1 "} {
+	for _, want := range []string{
+		"ledger.example/one\n0\n", "\n\n— ledger.example/one ", "\n— witness.example/w1 ",
+		"\noperator.example/2+", "Retention policy 1 is in force.", "(Ed25519) signs\n", "(ML-DSA-44) signs\n", "cosigned by w1\n",
+	} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
+}
+
+// commandsOf returns the first commands of a section of the README.
+func commandsOf(t *testing.T, title string) string {
+	t.Helper()
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, ok := strings.Cut(string(readme), "\n## "+title+"\n")
+	_, script, ok2 := strings.Cut(section, "\n```\n")
+	script, _, ok3 := strings.Cut(script, "\n```\n")
+	if !ok || !ok2 || !ok3 {
+		t.Fatalf("README.md has no commands in %q", title)
+	}
+	return script
 }
 
 func freePort(t *testing.T) int {
