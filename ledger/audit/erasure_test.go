@@ -59,6 +59,16 @@ func erasureRows() []playRow {
 			w.now = w.now.Add(31 * day)
 			w.erase(p)
 		}, ledger.StatementInvalid},
+		{"a statement again, with a line by a stranger", func(w *world, _ *host) {
+			held := &ledger.Hold{Log: origin, From: 1, To: 2, Reason: "court order", Time: 1}
+			leaf := w.state(held)
+			w.state(&ledger.Release{Log: origin, Hold: leaf, Reason: "lifted", Time: 2})
+			stranger, _ := noteSigner(w.t, "stranger.example")
+			if err := ledger.Sign(held, stranger); err != nil {
+				w.t.Fatal(err)
+			}
+			w.add(held.Marshal())
+		}, ledger.StatementInvalid},
 		{"policies out of order", func(w *world, _ *host) {
 			w.retain(2, 30)
 			w.retain(2, 60)

@@ -33,7 +33,8 @@ type State struct {
 	erased     map[ledger.Hash]erasure      // by leaf hash of the segment
 	acks       map[ledger.Hash]*ledger.Acknowledgement
 
-	entries     uint64 // committed
+	texts       map[ledger.Hash]ledger.Hash // leaf hash of each operator's statement, by the SHA-256 of what was signed
+	entries     uint64                      // committed
 	freezes     map[ledger.Hash]*ledger.Freeze
 	successions map[ledger.Hash]*ledger.Succession
 }
@@ -52,6 +53,7 @@ func NewState(trust *ledger.Trust) *State {
 		ekKeys:     make(map[[32]byte]string),
 		retentions: make(map[ledger.Hash]*ledger.Retention), erased: make(map[ledger.Hash]erasure),
 		acks:    make(map[ledger.Hash]*ledger.Acknowledgement),
+		texts:   make(map[ledger.Hash]ledger.Hash),
 		freezes: make(map[ledger.Hash]*ledger.Freeze), successions: make(map[ledger.Hash]*ledger.Succession),
 		holds: make(map[ledger.Hash]*ledger.Hold), verdicts: make(map[string][]verdict),
 	}

@@ -19,6 +19,11 @@ func (s *State) judgeStatement(j *Judgement, e ledger.Statement) {
 		j.find(ledger.StatementUnsigned, "no operator of the trust folder has signed this %s", e.Format())
 	}
 	j.by = by
+	// Everyone reads statements and may submit entries, and a line by an unknown
+	// key makes another entry of one.
+	if before, said := s.texts[sha256.Sum256(e.Text())]; said {
+		j.find(ledger.StatementInvalid, "entry %x says the same, and nothing is stated twice", before[:6])
+	}
 	switch e := e.(type) {
 	case *ledger.Retention:
 		if _, before := s.Policy(); before != nil && e.Policy <= before.Policy {
@@ -38,6 +43,9 @@ func (s *State) judgeStatement(j *Judgement, e ledger.Statement) {
 func (s *State) commitStatement(j *Judgement) {
 	if j.contradicted() {
 		return // an unsigned statement states nothing
+	}
+	if e, ok := j.entry.(ledger.Statement); ok {
+		s.texts[sha256.Sum256(e.Text())] = j.leaf
 	}
 	switch e := j.entry.(type) {
 	case *ledger.Retention:
