@@ -62,6 +62,9 @@ type world struct {
 	policy, rules        string
 	signer, registrar    note.Signer
 	logKey, registrarKey string
+	nextSigner           note.Signer // of the same log, which the witnesses know too
+	nextKey              string
+	served               server.Config
 	witnesses            []*witness.Key
 }
 
@@ -87,6 +90,7 @@ func newWorldOf(t testing.TB, k *fakeKernel) *world {
 	t.Helper()
 	w := &world{t: t, kernel: k, dir: filepath.Join(t.TempDir(), "agent")}
 	w.signer, w.logKey = keyPair(t, "log.example/agent")
+	w.nextSigner, w.nextKey = keyPair(t, "log.example/agent")
 	w.registrar, w.registrarKey = keyPair(t, "registrar.example")
 	for i := range 2 {
 		key, err := witness.GenerateKey(rand.Reader, fmt.Sprintf("witness%d.example", i))
@@ -113,7 +117,7 @@ func (w *world) newLedger() (*server.Server, *ledger.Trust) {
 	t.Helper()
 	policy := "log " + w.logKey + "\n"
 	for i, key := range w.witnesses {
-		policy += fmt.Sprintf("witness w%d %s %s\n", i, key.VKey(), startWitness(t, key, w.logKey))
+		policy += fmt.Sprintf("witness w%d %s %s\n", i, key.VKey(), startWitness(t, key, w.logKey, w.nextKey))
 	}
 	policy += "group both all w0 w1\nquorum both\n"
 	rules := ledger.TrustRulesFormat + "\nregistrar " + w.registrarKey + "\nregistrars 1\n"
@@ -132,11 +136,12 @@ func (w *world) newLedger() (*server.Server, *ledger.Trust) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := server.New(t.Context(), server.Config{
+	w.served = server.Config{
 		Dir: dir, Signer: w.signer, Trust: trust, Registrars: []note.Signer{w.registrar}, AllowSoftware: strings.Contains(rules, "software"), PublicPayloads: true,
 		PrivateEntries: true, Limits: server.DefaultLimits(), // a host needs no more than what is given to every one
 		CheckpointInterval: 100 * time.Millisecond, BatchMaxAge: 5 * time.Millisecond,
-	})
+	}
+	s, err := server.New(t.Context(), w.served)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,13 +159,17 @@ func (w *world) newLedger() (*server.Server, *ledger.Trust) {
 	return s, trust
 }
 
-func startWitness(t testing.TB, key *witness.Key, logKey string) (url string) {
+func startWitness(t testing.TB, key *witness.Key, logKeys ...string) (url string) {
 	t.Helper()
-	l, err := witness.ParseLog(logKey)
-	if err != nil {
-		t.Fatal(err)
+	var logs []witness.Log
+	for _, logKey := range logKeys {
+		l, err := witness.ParseLog(logKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		logs = append(logs, l)
 	}
-	w, err := witness.New(witness.Config{Keys: []*witness.Key{key}, Logs: []witness.Log{l}, Dir: t.TempDir()})
+	w, err := witness.New(witness.Config{Keys: []*witness.Key{key}, Logs: logs, Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
