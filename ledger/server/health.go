@@ -11,6 +11,7 @@ import (
 const (
 	healthOK          = "ok"
 	healthUnwitnessed = "unwitnessed" // entries are durable; receipts wait for the witnesses
+	healthUnsigned    = "unsigned"    // the same, and it is a key of the log that fails
 	healthDraining    = "draining"    // about to end
 	healthFrozen      = "frozen"      // the log has ended, and is read
 	healthStopped     = "stopped"     // it cannot go on
@@ -23,6 +24,7 @@ type health struct {
 	Tree      uint64          `json:"tree"`      // entries that are durable
 	Published uint64          `json:"published"` // entries that the newest cosigned checkpoint includes
 	Witnesses []WitnessHealth `json:"witnesses"`
+	Unsigned  []string        `json:"unsigned,omitempty"` // keys of the log that do not sign; its own log says why
 }
 
 func (s *Server) health(r *http.Request) (health, error) {
@@ -43,6 +45,9 @@ func (s *Server) health(r *http.Request) (health, error) {
 	}
 	if !s.log.newest.witnessed() {
 		h.Status = healthUnwitnessed
+	}
+	if h.Unsigned = s.log.unsigned(); len(h.Unsigned) > 0 {
+		h.Status = healthUnsigned
 	}
 	return h, nil
 }

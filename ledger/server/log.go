@@ -14,6 +14,7 @@ import (
 	"github.com/transparency-dev/tessera/api/layout"
 	"github.com/transparency-dev/tessera/client"
 	"github.com/transparency-dev/tessera/storage/posix"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/imaledger/imaledger/ledger"
 )
@@ -36,6 +37,7 @@ type treeLog struct {
 	newest *publication
 
 	witnesses *witnesses
+	signers   []*logSigner
 
 	shutdown func(context.Context) error
 	ctx      context.Context // ends with close; Tessera's background work hangs on it
@@ -48,8 +50,11 @@ func openLog(ctx context.Context, c *Config, fail func(error)) (*treeLog, error)
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.witnesses = newWitnesses(l.policy, c.Logger)
 	l.newest = newPublication(l.policy, c.CheckpointInterval, c.Logger, fail)
+	var first note.Signer
+	var more []note.Signer
+	l.signers, first, more = watchSigners(c)
 	opts := tessera.NewAppendOptions().
-		WithCheckpointSigner(c.Signer, c.MoreSigners...).
+		WithCheckpointSigner(first, more...).
 		WithBatching(batchMaxSize, c.BatchMaxAge).
 		WithCheckpointInterval(c.CheckpointInterval).
 		WithCheckpointRepublishInterval(max(republishInterval, c.CheckpointInterval))

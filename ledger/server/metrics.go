@@ -85,6 +85,9 @@ func newMetrics(s *Server, to prometheus.Registerer) (*metrics, error) {
 			return 1
 		}),
 	}
+	for _, k := range s.log.signers {
+		collectors = append(collectors, k.metrics())
+	}
 	for _, w := range s.log.witnesses.list {
 		collectors = append(collectors, w.metrics()...)
 	}
@@ -117,6 +120,18 @@ func (m *metrics) begin() {
 			m.entries.WithLabelValues(format, outcome)
 		}
 	}
+}
+
+// metrics are those of one key.
+func (s *logSigner) metrics() prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "imaledger_key_up", Help: "1 if the log's key made its last signature.", ConstLabels: prometheus.Labels{"key": s.id()},
+	}, func() float64 {
+		if s.signs() {
+			return 1
+		}
+		return 0
+	})
 }
 
 // metrics are those of one witness.
