@@ -204,7 +204,7 @@ func ParseNumber(s string) (uint64, error) {
 
 func canonicalHex(s string) ([]byte, bool) {
 	b, err := hex.DecodeString(s)
-	return b, err == nil && hex.EncodeToString(b) == s
+	return b, err == nil && !strings.ContainsAny(s, "ABCDEF")
 }
 
 func canonicalBase64(s string, max int) ([]byte, bool) {

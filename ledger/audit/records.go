@@ -123,7 +123,7 @@ func newReplay(seg *ledger.Segment, payload io.Reader) (*replay, error) {
 	}
 	// One byte more than the leaf states is enough to know that it is too long.
 	in := &countingHash{r: io.LimitReader(payload, int64(seg.Payload.Size)+1), hash: sha256.New()}
-	list := ima.NewReader(in, ima.Format{Bank: ima.Bank(seg.List.Bank.Alg()), Order: order})
+	list := ima.NewReaderSize(in, ima.Format{Bank: ima.Bank(seg.List.Bank.Alg()), Order: order}, seg.Payload.Size)
 	return &replay{seg: seg, in: in, list: list, pcrs: pcrs, tree: ledger.NewRecordTree()}, nil
 }
 

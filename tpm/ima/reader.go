@@ -16,6 +16,9 @@ const readStep = 64 << 10
 // long lists as fast as with more.
 const readAhead = 16 << 10
 
+// minReadAhead is the least, whatever a list's size is said to be.
+const minReadAhead = 512
+
 // A Reader reads records from a list.
 type Reader struct {
 	r       io.Reader
@@ -32,8 +35,13 @@ type Reader struct {
 }
 
 // NewReader returns a reader of the list r.
-func NewReader(r io.Reader, f Format) *Reader {
-	return &Reader{r: r, format: f, size: f.Bank.Size(), in: make([]byte, 0, readAhead)}
+func NewReader(r io.Reader, f Format) *Reader { return NewReaderSize(r, f, readAhead) }
+
+// NewReaderSize is NewReader for a list of about size bytes: a short one is read
+// ahead in less memory.
+func NewReaderSize(r io.Reader, f Format, size uint64) *Reader {
+	// One byte more finds the end of the list in the same call.
+	return &Reader{r: r, format: f, size: f.Bank.Size(), in: make([]byte, 0, min(max(size+1, minReadAhead), readAhead))}
 }
 
 // Format returns the list's format; the byte order is known after the first
