@@ -56,7 +56,7 @@ func (a bundleAddenda) Open(digest ledger.Hash) (io.ReadCloser, bool, error) {
 // follows FORMAT.md, "Verifying a bundle".
 func CheckBundle(trust *ledger.Trust, b *ledger.Bundle) (*Report, error) {
 	r := &Report{Entries: 0}
-	c := &bundleCheck{Report: r, trust: trust, b: b, state: NewState(trust), roots: make(map[treeID]ledger.Hash), used: make(map[string]bool), index: make(map[string]uint64), known: make(map[ledger.Hash]*item)}
+	c := &bundleCheck{Report: r, trust: trust, b: b, state: NewState(trust), roots: make(map[treeID]ledger.Hash), nodes: make(map[nodeID]ledger.Hash), used: make(map[string]bool), index: make(map[string]uint64), known: make(map[ledger.Hash]*item)}
 	c.state.partial = true
 	items, err := c.items()
 	if err != nil {
@@ -75,6 +75,7 @@ func CheckBundle(trust *ledger.Trust, b *ledger.Bundle) (*Report, error) {
 			}
 		}
 	}
+	c.oneTree()
 	c.acknowledge()
 	c.unreferenced()
 	c.frozen(items)
@@ -84,14 +85,16 @@ func CheckBundle(trust *ledger.Trust, b *ledger.Bundle) (*Report, error) {
 
 type bundleCheck struct {
 	*Report
-	trust *ledger.Trust
-	b     *ledger.Bundle
-	state *State
-	roots map[treeID]ledger.Hash // of every checkpoint seen
-	used  map[string]bool        // files that an entry names
-	index map[string]uint64      // of each host's entry before
-	known map[ledger.Hash]*item  // by leaf hash
-	last  *Segment
+	trust  *ledger.Trust
+	b      *ledger.Bundle
+	state  *State
+	roots  map[treeID]ledger.Hash // of every checkpoint seen
+	nodes  map[nodeID]ledger.Hash // of the logs' trees, as far as proofs tell
+	used   map[string]bool        // files that an entry names
+	index  map[string]uint64      // of each host's entry before
+	known  map[ledger.Hash]*item  // by leaf hash
+	last   *Segment               // of the host, the one before
+	before *ledger.Segment        // the same
 }
 
 // items reads the entries and their proofs, and puts them in order.
@@ -121,6 +124,9 @@ func (c *bundleCheck) items() ([]item, error) {
 		c.known[f.Hash] = &it
 		if it.receipt, err = c.receipt(it); err != nil {
 			return nil, err
+		}
+		if it.receipt != nil {
+			c.climb(it)
 		}
 		items = append(items, it)
 	}
@@ -251,7 +257,7 @@ func (c *bundleCheck) judge(it item) error {
 			return err
 		}
 		if !j.fork {
-			c.last = j.Segment
+			c.last, c.before = j.Segment, seg
 		}
 	}
 	if _, host := it.entry.(ledger.HostEntry); host && it.receipt != nil && !j.fork {
@@ -296,10 +302,16 @@ func (c *bundleCheck) place(it item, seg *ledger.Segment, s *Segment) error {
 	if s.NotAfter > 0 && s.NotBefore > s.NotAfter {
 		c.find(ledger.TimeOrder, it.subject, "witnessed by %s, anchored to a checkpoint witnessed at %s", Time(s.NotAfter), Time(s.NotBefore))
 	}
-	if c.last != nil && c.last.Host == s.Host && seg.Join.Kind != ledger.JoinBoot {
+	if c.last != nil && c.last.Host == s.Host && seg.Join.Kind == ledger.JoinContinues && covers(c.before, seg.Base) {
 		s.RecordsNotBefore = c.last.NotBefore
 	}
 	return nil
+}
+
+// covers reports whether the segment quotes each of the registers: a record of one
+// that it does not quote can be older than its quote.
+func covers(s *ledger.Segment, registers []ledger.PCR) bool {
+	return !slices.ContainsFunc(registers, func(p ledger.PCR) bool { return s.Quoted(p.Bank, p.Index) == nil })
 }
 
 // acknowledge: SPEC: 7. A gap that an operator has acknowledged is noted.

@@ -303,6 +303,30 @@ func chainRows(t testing.TB) []playRow {
 			h.measure(5)
 			h.seal(0)
 		}, ""},
+		{"another AK of the same TPM", func(w *world, h *host) {
+			h.otherKey()
+			h.enrol(enrolmentOf(h))
+			h.measure(5)
+			h.seal(0)
+		}, ""},
+		{"the boot before under its AK, which another has followed", func(w *world, h *host) {
+			was := *h
+			h.otherKey()
+			h.enrol(enrolmentOf(h))
+			h.tpm, h.ak = was.tpm, was.ak
+			h.measure(5)
+			h.seal(0)
+		}, ledger.AKNotEnrolled},
+		{"goes on under another TPM with the same registers", func(w *world, h *host) {
+			h.enrol(pinned(h, "big-7.3"))
+			h.reboot(list)
+			h.measure(5)
+			h.seal(0)
+			h.otherKey()
+			h.enrol(pinned(h, "templates-7.3"))
+			h.measure(5)
+			h.seal(0)
+		}, ledger.JoinInvalid},
 	}
 }
 

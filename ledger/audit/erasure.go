@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/imaledger/imaledger/ledger"
@@ -64,8 +65,14 @@ func (s *State) Keeps(seg *Placed, now uint64) string {
 }
 
 // end returns the time at which a policy no longer keeps what came into the log
-// at a time.
-func end(since uint64, r *ledger.Retention) uint64 { return since + r.Days*24*60*60 }
+// at a time. Days that no clock reaches are not taken for few.
+func end(since uint64, r *ledger.Retention) uint64 {
+	const day = 24 * 60 * 60
+	if since > math.MaxInt64 || r.Days > (math.MaxInt64-since)/day {
+		return math.MaxInt64
+	}
+	return since + r.Days*day
+}
 
 // keptThen tells why an erasure that was in the log by the time then was against
 // the policy in force, empty if it may have followed it. It is for one who audits:

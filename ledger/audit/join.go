@@ -34,8 +34,11 @@ func (s *State) judgeJoin(j *Judgement, seg *ledger.Segment, h *Host, skipped bo
 
 	switch seg.Join.Kind {
 	case ledger.JoinContinues:
-		// SPEC: J2. continues: the TPM was not reset, the base is the previous
-		// end, the index goes on.
+		// SPEC: J2. continues: the TPM is the same and was not reset, the base is
+		// the previous end, the index goes on.
+		if ek := h.Enrolment.EK; ek != h.ek {
+			j.find(ledger.JoinInvalid, "continues, but under another TPM: its EK is %.16s…, it was %.16s… in #%d", ek, h.ek, prev.Sequence)
+		}
 		if reset {
 			j.find(ledger.JoinInvalid, "continues, but the TPM was reset: resetCount is %d, it was %d", q.ResetCount, was.reset)
 		}

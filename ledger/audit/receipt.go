@@ -15,6 +15,8 @@ type Receipt struct {
 	Index      uint64
 	Checkpoint *ledger.Checkpoint
 	NotAfter   uint64 // Unix seconds: the leaf is not newer; 0 if no witness is demanded
+
+	path []ledger.Hash // from the leaf's sibling up
 }
 
 // CheckReceipt verifies a c2sp.org/tlog-proof of a leaf. The receipt is nil
@@ -28,7 +30,7 @@ func CheckReceipt(trust *ledger.Trust, subject string, leaf ledger.Hash, proof [
 	if err != nil {
 		return nil, []ledger.Finding{finding(CheckpointCode(err), subject, leaf, err)}
 	}
-	r := &Receipt{p.Index, checkpoint, trust.Policy.NotAfter(checkpoint)}
+	r := &Receipt{p.Index, checkpoint, trust.Policy.NotAfter(checkpoint), p.Hashes}
 	findings := unknownLines(subject, leaf, checkpoint)
 	if r.NotAfter == 0 {
 		findings = append(findings, finding(ledger.TimeUnbounded, subject, leaf, errors.New("the policy demands no witness")))

@@ -158,6 +158,10 @@ func (r *replay) next(j *Judgement) error {
 	return r.tree.Add(rec.Raw)
 }
 
+// maxKexecs is how many kexecs of a segment are findings each: root can make
+// millions of such records, and more is counted alone.
+const maxKexecs = 100
+
 // bootAggregate: SPEC: 14. A boot's first record is boot_aggregate, and it is
 // that of the quoted PCR 0 to 9. A later one means a kexec.
 func (r *replay) bootAggregate(j *Judgement, rec *ima.Record) {
@@ -171,10 +175,15 @@ func (r *replay) bootAggregate(j *Judgement, rec *ima.Record) {
 		want, known := ima.BootAggregate(alg, value)
 		switch {
 		case !first:
-			j.Segment.Kexecs++
+			if j.Segment.Kexecs++; j.Segment.Kexecs > maxKexecs {
+				return
+			}
 			text := "it is that of the quoted PCR 0 to 9"
 			if known && !bytes.Equal(want, digest) {
 				text = "it is not that of the quoted PCR 0 to 9"
+			}
+			if j.Segment.Kexecs == maxKexecs {
+				text += "; the segment's later ones are not listed"
 			}
 			j.find(ledger.Kexec, "record %d is a boot_aggregate: another kernel was started; %s", r.seg.First+rec.Index, text)
 		case !known:

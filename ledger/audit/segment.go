@@ -7,7 +7,8 @@ import (
 	"github.com/imaledger/imaledger/ledger"
 )
 
-// A Segment is what holds of a segment whose judgement contradicts nothing.
+// A Segment is what holds of a segment, unless a finding that contradicts names
+// it: then it is what the segment states.
 type Segment struct {
 	Host     string `json:"host"`
 	Sequence uint64 `json:"sequence"`
@@ -72,7 +73,7 @@ func (s *State) judgeSegment(j *Judgement, seg *ledger.Segment, addenda Addenda)
 	s.judgeJoin(j, seg, before, next.skipped, q)
 
 	next.Last, next.renewed = seg, false
-	next.quote = counters{q.ResetCount, q.RestartCount, q.Clock}
+	next.quote, next.ek = counters{q.ResetCount, q.RestartCount, q.Clock}, next.Enrolment.EK
 	j.Segment = &Segment{
 		Host: seg.Host, Sequence: seg.Sequence, Leaf: hex.EncodeToString(j.leaf[:]), Join: seg.Join.String(),
 		First: seg.First, Count: seg.Count, Base: registers(seg.Base), End: registers(seg.End),

@@ -70,6 +70,7 @@ type Host struct {
 	Enrolment *ledger.Enrolment
 	Last      *ledger.Segment // the newest segment, nil where there is none
 	quote     counters        // of Last
+	ek        ledger.Name     // by the enrolment that Last was under
 	renewed   bool            // whether an enrolment stands after Last
 	skipped   bool            // whether entries before Enrolment are not part of the evidence
 }
@@ -96,7 +97,7 @@ func (s *State) Head(host string) (leaf ledger.Hash, sequence uint64, ok bool) {
 // A Judgement is what Judge found.
 type Judgement struct {
 	Findings []ledger.Finding
-	Segment  *Segment // what holds of a segment, nil for other entries
+	Segment  *Segment // what holds of a segment, nil for other entries and where the quote does not verify
 	Err      error    // an addendum could not be read; the judgement is not whole
 
 	leaf    ledger.Hash
@@ -207,7 +208,7 @@ func (s *State) judgeLink(j *Judgement, e ledger.HostEntry) *Host {
 		}
 		return next
 	}
-	next.Enrolment, next.Last, next.quote, next.renewed = h.Enrolment, h.Last, h.quote, h.renewed
+	next.Enrolment, next.Last, next.quote, next.ek, next.renewed = h.Enrolment, h.Last, h.quote, h.ek, h.renewed
 	switch {
 	case sequence == h.Sequence+1 && previous == h.Leaf:
 	case sequence == h.Sequence+1:

@@ -58,8 +58,12 @@ func (s *Segment) Statement() string {
 }
 
 // Statements says what holds of each host: runs of segments are put together,
-// since a reader asks for boots and times and not for segments.
+// since a reader asks for boots and times and not for segments. Where anything is
+// contradicted there are none: who reads only these must not read a lie.
 func (r *Report) Statements() []string {
+	if r.Class() == ledger.Contradicted {
+		return nil
+	}
 	var list []string
 	for i := 0; i < len(r.Segments); {
 		run := *r.Segments[i]

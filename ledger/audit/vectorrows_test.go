@@ -52,7 +52,7 @@ func (m *maker) makeRows() {
 		h.seal(0)
 		m.row("segment-"+slug(row.name), "the last segment, altered after its quote: "+row.name, w, row.want)
 	}
-	for prefix, rows := range map[string][]playRow{"chain-": chainRows(m.t), "enrolment-": enrolmentRows(), "host-": hostRows(m.t), "erasure-": erasureRows()} {
+	for prefix, rows := range map[string][]playRow{"chain-": chainRows(m.t), "enrolment-": enrolmentRows(), "host-": hostRows(m.t), "log-": forkRows(), "erasure-": erasureRows()} {
 		for _, row := range rows {
 			w, h := small(m.t)
 			row.play(w, h)
@@ -115,15 +115,9 @@ func hostRows(t testing.TB) []playRow {
 			h.submit(h.assemble(0, ima.Selection{{Bank: ima.SHA1, PCRs: []int{10, 11}}, {Bank: ima.SHA256, PCRs: []int{10, 11}}}))
 		}, ledger.BootUnquoted},
 		{"one EK for two hosts", func(w *world, h *host) {
-			ek := readFile(w.t, recordings+"big-7.3/identity/ek.tpmt_public")
-			evidence := &ledger.EnrolmentEvidence{EKPublic: ek, Activations: []ledger.Activation{{Credential: []byte("credential"), Secret: []byte("secret")}}}
-			w.keep(ledger.FolderEvidence, evidence.Marshal())
+			h.enrol(pinned(h, "big-7.3"))
 			other := w.newHost("other", "stock-6.1/boot1/cut1")
-			for _, each := range []*host{h, other} {
-				e := enrolmentOf(each)
-				e.Grade, e.EK, e.Evidence = ledger.GradePinned, ekName(w.t, ek), evidence.Addendum()
-				each.enrol(e)
-			}
+			other.enrol(pinned(other, "big-7.3"))
 		}, ledger.EKReused},
 		{"anchor that is no checkpoint", func(w *world, h *host) {
 			note := []byte("no checkpoint\n")

@@ -15,6 +15,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -50,6 +51,7 @@ type world struct {
 	leaves              []ledger.Hash
 	sources             []ledger.BundleSource // addenda
 	cosigners           int                   // how many witnesses cosign, of 3
+	forked              map[int][]ledger.Hash // other trees, by the entry that is proven in each
 }
 
 func seed(name string) []byte { s := sha256.Sum256([]byte(name)); return s[:] }
@@ -157,13 +159,17 @@ func (w *world) keep(folder string, content []byte) {
 	w.sources = append(w.sources, ledger.SourceBytes(folder, content, ledger.Hash{}))
 }
 
-// proof proves entry i in the whole log.
+// proof proves entry i in the whole log, or in the tree that it has in forked.
 func (w *world) proof(i int) []byte {
-	path, err := ledger.RecordPath(w.leaves, uint64(i))
+	leaves, index := w.leaves, i
+	if fork := w.forked[i]; fork != nil {
+		leaves, index = fork, slices.Index(fork, w.leaves[i])
+	}
+	path, err := ledger.RecordPath(leaves, uint64(index))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p := ledger.Proof{Index: uint64(i), Hashes: path, Checkpoint: w.checkpoint(len(w.leaves))}
+	p := ledger.Proof{Index: uint64(index), Hashes: path, Checkpoint: w.sign(leaves)}
 	return p.Marshal()
 }
 
@@ -317,6 +323,51 @@ func readFile(t testing.TB, name string) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// otherKey gives the machine another AK, in a TPM with the same registers and
+// counters.
+func (h *host) otherKey() {
+	h.w.t.Helper()
+	first := true
+	s, err := tpm.NewSoftware(h.w.rand, func() time.Time {
+		if first {
+			first = false
+			return h.w.now.Add(-24 * time.Hour) // its clock has gone on as long as the other's, at least
+		}
+		return h.w.now
+	})
+	if err != nil {
+		h.w.t.Fatal(err)
+	}
+	q, err := quote.Parse(h.last.Attest)
+	if err != nil {
+		h.w.t.Fatal(err)
+	}
+	s.Firmware = h.tpm.Firmware
+	for range q.ResetCount - 1 {
+		s.Reset()
+	}
+	public, err := s.AK()
+	if err != nil {
+		h.w.t.Fatal(err)
+	}
+	if h.ak, err = quote.ParseAK(public); err != nil {
+		h.w.t.Fatal(err)
+	}
+	h.tpm = s
+	replayOnto(h)
+}
+
+// pinned is an enrolment of the host's AK beside the EK of a recording.
+func pinned(h *host, recording string) *ledger.Enrolment {
+	h.w.t.Helper()
+	ek := readFile(h.w.t, recordings+recording+"/identity/ek.tpmt_public")
+	evidence := &ledger.EnrolmentEvidence{EKPublic: ek, Activations: []ledger.Activation{{Credential: []byte("credential"), Secret: []byte("secret")}}}
+	h.w.keep(ledger.FolderEvidence, evidence.Marshal())
+	e := enrolmentOf(h)
+	e.Grade, e.EK, e.Evidence = ledger.GradePinned, ekName(h.w.t, ek), evidence.Addendum()
+	return e
 }
 
 func (h *host) reboot(list []byte) {
