@@ -43,6 +43,7 @@ type demo struct {
 	more        []string         // verifier keys of other logs that the witnesses know
 	operatorKey string           // private, in the note encoding
 	logSigner   note.Signer      // for the lies
+	witnessKeys []*witness.Key   // for those that tests make up
 	entries     [][]byte
 	sources     []ledger.BundleSource // addenda
 	closers     []func() error
@@ -152,6 +153,7 @@ func (d *demo) startWitness(i int, logKey string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	d.witnessKeys = append(d.witnessKeys, key)
 	var logs []witness.Log
 	for _, key := range append([]string{logKey}, d.more...) {
 		l, err := witness.ParseLog(key)

@@ -19,12 +19,13 @@ type nodeID struct {
 	index  uint64
 }
 
-// climb notes the complete nodes that a verified proof states or leads through.
+// climb notes the complete nodes that a verified proof states or leads through. Of
+// those that contradict others the lowest is found, which says the most.
 func (c *bundleCheck) climb(it item) {
-	tree := it.receipt.Checkpoint
+	tree, split := it.receipt.Checkpoint, false
 	note := func(level int, index uint64, hash ledger.Hash) {
-		if index < tree.Size>>level { // else it has leaves that are yet to come
-			c.node(it.subject, nodeID{tree.Origin, level, index}, hash)
+		if index < tree.Size>>level && !split { // else it has leaves that are yet to come
+			split = c.node(it.subject, nodeID{tree.Origin, level, index}, hash)
 		}
 	}
 	level, at, last, hash := 0, it.receipt.Index, tree.Size-1, it.leaf
@@ -44,18 +45,23 @@ func (c *bundleCheck) climb(it item) {
 	}
 }
 
-func (c *bundleCheck) node(subject string, id nodeID, hash ledger.Hash) {
+// node holds a node's hash to the one that it had before, and reports whether it
+// was another.
+func (c *bundleCheck) node(subject string, id nodeID, hash ledger.Hash) (split bool) {
 	before, found := c.nodes[id]
 	switch {
 	case !found:
 		c.nodes[id] = hash
+		return false
 	case before == hash:
+		return false
 	case id.level == 0:
 		c.find(ledger.LogSplit, subject, "log %s has two entries at index %d: %x and %x", id.origin, id.index, before, hash)
 	default:
 		c.find(ledger.LogSplit, subject, "log %s has two trees: entries %d to %d have the root %x in one and %x in the other",
 			id.origin, id.index<<id.level, (id.index+1)<<id.level-1, before, hash)
 	}
+	return true
 }
 
 // oneTree holds each checkpoint's root to the nodes that proofs gave, where they
