@@ -30,7 +30,7 @@ func (s *State) judgeJoin(j *Judgement, seg *ledger.Segment, h *Host, skipped bo
 	case q.ResetCount == was.reset && q.Clock < was.clock:
 		j.find(ledger.ClockRollback, "the TPM's clock is %d ms, it was %d ms in #%d of the same boot", q.Clock, was.clock, prev.Sequence)
 	}
-	restarted := !reset && q.RestartCount > was.restart
+	restarted := q.ResetCount == was.reset && q.RestartCount > was.restart
 
 	switch seg.Join.Kind {
 	case ledger.JoinContinues:
@@ -49,7 +49,7 @@ func (s *State) judgeJoin(j *Judgement, seg *ledger.Segment, h *Host, skipped bo
 	case ledger.JoinBoot:
 		// SPEC: J3. boot: the registers restarted, so the base is zero and the
 		// index too.
-		if !reset && !restarted && !cleared {
+		if !reset && !restarted {
 			j.find(ledger.ZeroBase, "begins a boot, but neither resetCount %d nor restartCount %d has grown since #%d", q.ResetCount, q.RestartCount, prev.Sequence)
 		}
 		judgeBoot(j, seg)

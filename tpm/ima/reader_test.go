@@ -209,3 +209,42 @@ func TestBankOfFile(t *testing.T) {
 		}
 	}
 }
+
+// TestListOfEachBank: a file has no word on which bank it is of. Read as its own,
+// each bank's list gives the same records; as another's it is refused, or no stored
+// digest fits.
+func TestListOfEachBank(t *testing.T) {
+	banks := []Bank{SHA1, SHA256, SHA384, SHA512}
+	for _, is := range banks {
+		var list []byte
+		want := readAll(t, vector(t, "A", "V", "C", "D"), Format{Bank: SHA1})
+		for _, rec := range want {
+			digest := make([]byte, is.Size())
+			if !rec.Violation() {
+				digest = rec.Sum(is, StyleDigest)
+			}
+			list = slices.Concat(list, rec.Raw[:4], digest, rec.Raw[4+20:])
+		}
+		for _, as := range banks {
+			p, err := NewReplayer([]Bank{SHA256}, nil, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := 0
+			r := NewReader(bytes.NewReader(list), Format{Bank: as})
+			for err == nil {
+				var rec *Record
+				if rec, err = r.Next(); err != nil {
+					break
+				}
+				if err = p.Extend(rec); err == nil && !bytes.Equal(rec.Data, want[n].Data) {
+					t.Errorf("list of %s: record %d has other data", is, n)
+				}
+				n++
+			}
+			if is == as && (err != io.EOF || n != len(want)) || is != as && (err == io.EOF || n > 1) {
+				t.Errorf("list of %s read as of %s: %d records, %v", is, as, n, err)
+			}
+		}
+	}
+}

@@ -98,8 +98,7 @@ func TestReplayMemory(t *testing.T) {
 }
 
 // TestReplaySpeed: at least 70 % of the speed of the bare hashing, measured in
-// turn in one run; the best of several tries of each, since the machine is
-// shared.
+// turn in one run; the best of each counts, until the machine has been quiet once.
 func TestReplaySpeed(t *testing.T) {
 	if raceEnabled {
 		return // the race detector slows the replay and not the hashing; make check runs both
@@ -114,11 +113,12 @@ func TestReplaySpeed(t *testing.T) {
 		}
 	}
 	var bare, replay time.Duration
-	for range 10 {
+	ratio := 0.0
+	for n, start := 0, time.Now(); n < 10 || ratio < 0.7 && time.Since(start) < time.Minute; n++ {
 		best(&bare, func() { bareHashing(all) })
 		best(&replay, func() { replayAll(t, bytes.NewReader(list)) })
+		ratio = float64(bare) / float64(replay)
 	}
-	ratio := float64(bare) / float64(replay)
 	t.Logf("bare hashing %v, replay %v: %.0f %% of its speed", bare, replay, 100*ratio)
 	if ratio < 0.7 {
 		t.Errorf("replay has %.0f %% of the speed of the hashing it must do, want 70 %%", 100*ratio)
