@@ -78,10 +78,13 @@ func ParseRecordProof(b []byte) (*RecordProof, error) {
 	if len(p.Banks) > 0 {
 		n := r.number("sealed")
 		if r.err == nil && (n > MaxSealedRecords || uint64(len(sealed)) != n*uint64(SealedSize(p.Banks))) {
-			r.fail("sealed: %d bytes follow, which is not %d records", len(sealed), n)
+			r.fail("sealed: %d bytes follow, which is not %d records, at most %d", len(sealed), n, MaxSealedRecords)
+		}
+		if err := r.end(); err != nil {
+			return nil, err
 		}
 		p.Sealed = bytes.Clone(sealed)
-		return p, r.end()
+		return p, nil
 	}
 	for r.peek("path") {
 		if len(p.Path) == 63 {
