@@ -176,6 +176,9 @@ func (c *tarCursor) zeros(name string, n int64) error {
 
 // manifest reads the first file, whose size only its header tells.
 func (c *tarCursor) manifest() ([]byte, error) {
+	if c.size < 3*tarBlock {
+		return nil, damaged(ManifestName, fmt.Sprintf("the file has %d bytes: this is no evidence bundle", c.size))
+	}
 	header, err := c.read(ManifestName, tarBlock)
 	if err != nil {
 		return nil, err

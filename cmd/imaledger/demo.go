@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,7 +34,10 @@ logged and witnessed, and verifies the result as a stranger would. Then it alter
 a byte, drops a record, and lets the ledger lie, and shows what the stranger sees.
 
 The TPMs are swtpm where it is installed; otherwise a key in the process stands in
-for them, and the evidence says so.`,
+for them, and the evidence says so.
+
+Without --once the ledger then serves on, and a host adds a segment every 30 s,
+until it is interrupted (Ctrl-C).`,
 		Example: "  imaledger demo --once --dir /tmp/demo",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -83,17 +88,25 @@ anyone can check later, offline, what a machine ran, in which order, and when.
 	if report.Class() != ledger.Noted {
 		return cli.Contradictedf("the demonstration's own evidence does not verify")
 	}
-	p.f("\n5. Now someone cheats. What the stranger sees:\n\n")
+	p.f(`
+   So he knows what each machine ran, boot by boot and with nothing left out, and
+   between which two moments by the witnesses' clocks. He took nobody's word for it.
+
+5. Now someone cheats. What the stranger sees:
+
+`)
 	if err := d.lies(p, sources); err != nil {
 		return err
 	}
 	p.f(`
 Try next:
-  imaledger verify --trust %[1]s/trust %[1]s/evidence.tar
-  tar xf %[1]s/evidence.tar -C %[1]s && ls %[1]s/leaves
-                                        plain text: look into one
-  imaledger inspect /sys/kernel/security/ima/binary_runtime_measurements
-`, dir)
+  %[2]s verify --trust %[1]s/trust %[1]s/evidence.tar
+                   the same check again: it needs these two and nothing else
+  tar xf %[1]s/evidence.tar -C %[1]s && head -c 1000 %[1]s/leaves/*
+                   what the log has of each segment: plain text
+  %[2]s inspect /sys/kernel/security/ima/binary_runtime_measurements
+                   this machine's own list, as root, if its kernel has IMA
+`, dir, invocation())
 	if p.err != nil || once {
 		return p.err
 	}
@@ -181,6 +194,17 @@ func (p *printer) segment(s *ledger.Segment, what string) error {
 	}
 	p.f("   %-12s  #%-6d  %3d to %-4d  %4d  %s\n", s.Host, s.Sequence, s.First, s.First+s.Count-1, q.ResetCount, what)
 	return p.err
+}
+
+// invocation is how the program is called again.
+func invocation() string {
+	if _, err := exec.LookPath("imaledger"); err == nil {
+		return "imaledger"
+	}
+	if program, err := os.Executable(); err == nil && strings.Contains(program, "go-build") {
+		return "go run ./cmd/imaledger"
+	}
+	return os.Args[0]
 }
 
 // keepServing adds a segment now and then until it is interrupted.

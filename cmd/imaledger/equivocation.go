@@ -28,7 +28,7 @@ Exit codes: 0 the log has signed two histories, 1 the file is no evidence of tha
 2 wrong usage, 3 undecided: the log signed both, and the proof that was sent with
 the second shows neither that they agree nor that they do not.`,
 		Example: "  imaledger verify-equivocation --policy policy evidence/5f3c…-0a1b2c3d.equivocation",
-		Args:    cobra.ExactArgs(1),
+		Args:    oneArgument("the file of evidence"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := readLimited(args[0], witness.MaxEquivocation)
 			if err != nil {

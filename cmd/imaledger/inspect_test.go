@@ -178,7 +178,7 @@ func TestInspectUsage(t *testing.T) {
 		code int
 		want string // on stderr, or else in the finding
 	}{
-		{"", cli.ExitUsage, "requires at least 1 arg"},
+		{"", cli.ExitUsage, "the measurement list is missing"},
 		{"--bank md5 " + list, cli.ExitUsage, "unknown bank"},
 		{"--banks md5 " + list, cli.ExitUsage, "unknown bank"},
 		{"--banks sm3_256 " + list, cli.ExitUsage, "cannot be computed"},

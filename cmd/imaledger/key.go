@@ -32,7 +32,7 @@ The formats have Ed25519 keys, and ML-DSA-44 keys for logs.`,
 		Example: `  imaledger key show log.key
   imaledger key show registrar.example=registrar.pem
   imaledger key show registrar.example=hashivault://registrar`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument("the key"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := r.Signer(cmd.Context(), args[0])
 			if err != nil {

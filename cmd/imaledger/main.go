@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 
@@ -74,6 +75,27 @@ func execute(ctx context.Context, root *cobra.Command, args []string) error {
 		return cli.WithHint(cli.Usagef("%w", err), "imaledger --help lists the commands")
 	}
 	return cli.WithHint(cli.Usagef("%w", err), "usage: %s; with --help, all of it", cmd.UseLine())
+}
+
+// oneArgument is cobra.ExactArgs(1), and its error says what is wanted.
+func oneArgument(what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch len(args) {
+		case 0:
+			return fmt.Errorf("%s is missing", what)
+		case 1:
+			return nil
+		}
+		return fmt.Errorf("%s is wanted, and %d arguments are given", what, len(args))
+	}
+}
+
+// aList is cobra.MinimumNArgs(1) for measurement lists.
+func aList(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return errors.New("the measurement list is missing")
+	}
+	return nil
 }
 
 // newHelpCommand is cobra's help, but for an unknown command, which is an error.

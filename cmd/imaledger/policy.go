@@ -25,7 +25,7 @@ whole quorum.
 Exit codes: 0 it is a policy, 1 it is none, with the line and the reason, 2 wrong
 usage.`,
 		Example: "  imaledger policy trust/policy",
-		Args:    cobra.ExactArgs(1),
+		Args:    oneArgument("the policy file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := readLimited(args[0], ledger.MaxPolicy)
 			if err != nil {

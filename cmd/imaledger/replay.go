@@ -55,18 +55,21 @@ gives the quoted values. Several files are one list, joined in their order.
 
   --attest     TPMS_ATTEST, --signature TPMT_SIGNATURE, --ak TPMT_PUBLIC, all raw
   --pcrs       JSON, {"pcrs": {"sha256": {"0": hex, ...}}}: values of quoted
-               registers that the list does not extend. A hint: the quote decides
+               registers that the list does not extend, zero where it is silent.
+               A hint: the quote decides
   --base       JSON, {"sha256:10": hex, ...}: values before the list's first
                record; zero where it is silent
 
 With --json: prefix (records under the quote), records (in the list), end (values
 after the prefix), counters, findings.
 
-A list that is not there leaves the question undecided (exit code 3); any other
-file that is not there, or not of its form, is wrong usage (2).`,
+Exit codes: 0 verified, 1 contradicted, 2 wrong usage: also where a file other than
+the list is not there or not of its form. A list that is not there leaves the
+question undecided (3); so does --pcrs left out where the quote covers registers
+that the list does not extend.`,
 		Example: `  imaledger replay --attest quote.tpms_attest --signature quote.tpmt_signature \
       --ak ak.tpmt_public --pcrs pcrs.json --nonce 01 binary_runtime_measurements`,
-		Args: cobra.MinimumNArgs(1),
+		Args: aList,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list, err := openJoinedList(args, f.bank)
 			if err != nil {
@@ -240,6 +243,11 @@ func (r *replayReport) replay(list *joinedList, q *quote.Quote, ak *quote.AK, kn
 			continue
 		}
 		break
+	}
+	var none *ima.NoCutError
+	if errors.As(first, &none) && len(known) == 0 && len(none.Unknown) > 0 && len(none.Unquoted) == 0 {
+		// Whether the list is at fault, nobody can tell.
+		return cli.WithHint(cli.Undecidedf("%s: %w", list.names[0], first), "--pcrs FILE has the values; tpm2_pcrread and the like read them beside the quote")
 	}
 	return r.listError(list, first)
 }

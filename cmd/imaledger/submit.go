@@ -25,7 +25,7 @@ submits segments, and puts the answers into the folder. Carried back, the agent
 verifies them, and deletes from its kernel what has its receipt. The folder needs
 no secrecy and is trusted by nobody.`,
 		Example: "  imaledger submit --ledger https://ledger.example/ /media/stick/web1",
-		Args:    cobra.ExactArgs(1),
+		Args:    oneArgument("the folder that the agent wrote"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := carry.Submit(cmd.Context(), args[0], &client.Client{Base: url}, wait)
 			p := &printer{w: cmd.OutOrStdout()}

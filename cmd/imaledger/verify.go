@@ -19,7 +19,7 @@ func newVerifyCommand() *cobra.Command {
 	var trustDir, policyFile, entryFile string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "verify --trust DIR EVIDENCE | --policy FILE --entry FILE PROOF",
+		Use:   "verify [--json] (--trust DIR EVIDENCE | --policy FILE --entry FILE PROOF)",
 		Short: "Verify a bundle of evidence, or a proof of any log, offline",
 		Long: `verify checks a bundle of evidence against a trust folder, with no network and no
 other input: that the log includes each entry and witnesses saw it, that each
@@ -32,12 +32,24 @@ It must come from somewhere else than the evidence.
 
 With --policy and --entry it verifies a proof (https://c2sp.org/tlog-proof) that a
 log of any kind has an entry, whose bytes are in a file, and prints the log, the
-index, the size, and the times of the cosignatures that counted.`,
+index, the size, and the times of the cosignatures that counted.
+
+Exit codes: 0 verified, 1 contradicted by evidence, 2 wrong usage, 3 undecided
+because evidence is missing or erased, or too few witnesses have seen it.`,
 		Example: `  imaledger verify --trust trust/ evidence.tar
   imaledger verify --policy policy --entry release.txt release.txt.tlog-proof`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument("the file to verify"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if policyFile != "" {
+			switch {
+			case trustDir != "" && (policyFile != "" || entryFile != ""):
+				return verifyUsage(cmd, "--trust is for a bundle of evidence, --policy and --entry for a proof: give either")
+			case trustDir == "" && policyFile == "" && entryFile == "":
+				return verifyUsage(cmd, "by whose keys? give --trust for a bundle of evidence, or --policy and --entry for a proof")
+			case trustDir == "" && policyFile == "":
+				return verifyUsage(cmd, "--entry without --policy: a proof needs both")
+			case trustDir == "" && entryFile == "":
+				return verifyUsage(cmd, "--policy without --entry: a proof needs both")
+			case trustDir == "":
 				return verifyProof(cmd.OutOrStdout(), policyFile, entryFile, args[0], asJSON)
 			}
 			trust, err := trustdir.Read(trustDir)
@@ -69,10 +81,11 @@ index, the size, and the times of the cosignatures that counted.`,
 	cmd.Flags().StringVar(&policyFile, "policy", "", "policy `file`, for a proof")
 	cmd.Flags().StringVar(&entryFile, "entry", "", "`file` with the entry that the proof is of")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
-	cmd.MarkFlagsOneRequired("trust", "policy")
-	cmd.MarkFlagsMutuallyExclusive("trust", "policy")
-	cmd.MarkFlagsRequiredTogether("policy", "entry")
 	return cmd
+}
+
+func verifyUsage(cmd *cobra.Command, what string) error {
+	return cli.WithHint(cli.Usagef("%s", what), "usage: %s; with --help, all of it", cmd.UseLine())
 }
 
 // readLimited reads a file of at most max bytes.

@@ -1,6 +1,10 @@
 package ima
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
 
 // A NoCutError says that no prefix of the list gives the quoted digest: the
 // quote is older than the base or newer than the list, the base or a known
@@ -18,7 +22,7 @@ func (e *NoCutError) Error() string {
 	case len(e.Unquoted) > 0:
 		return text + fmt.Sprintf("; records extend PCR %v, which the quote does not cover in every bank: quote them too", e.Unquoted)
 	case len(e.Unknown) > 0:
-		return text + fmt.Sprintf("; the values of %v were not given, and zero was taken: give them", e.Unknown)
+		return text + fmt.Sprintf("; the values of %s were not given, and zero was taken: give them", ranges(e.Unknown))
 	}
 	return text + ": a record is missing, altered or out of order, something else extended a register, or the base or the quote is of another time or machine"
 }
@@ -37,4 +41,21 @@ func (e *UnquotedError) Error() string {
 		return fmt.Sprintf("the list begins at a value of %s, which the quote does not cover: quote it too", e.Slot)
 	}
 	return fmt.Sprintf("record %d extends %s, which the quote does not cover: quote it too", e.Record, e.Slot)
+}
+
+// ranges writes slots, which are in order, as in sha1:0-9 sha256:0-9.
+func ranges(slots []Slot) string {
+	var words []string
+	for i := 0; i < len(slots); i++ {
+		first := slots[i]
+		for i+1 < len(slots) && slots[i+1] == (Slot{first.Bank, slots[i].PCR + 1}) {
+			i++
+		}
+		word := first.String()
+		if slots[i] != first {
+			word += "-" + strconv.Itoa(slots[i].PCR)
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, " ")
 }

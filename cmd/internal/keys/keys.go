@@ -96,7 +96,7 @@ func (r *Reader) password() ([]byte, error) {
 func Secret(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, cli.Usagef("%w", err)
+		return nil, cli.Usagef("secret file: %w", err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
