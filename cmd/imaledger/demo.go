@@ -209,16 +209,17 @@ func invocation() string {
 
 // keepServing adds a segment now and then until it is interrupted.
 func (d *demo) keepServing(ctx context.Context, p *printer) error {
-	p.f("\nThe ledger serves on at %s and takes a segment every %v. Interrupt to end.\n", d.url, demoPause)
+	p.f("\nThe ledger serves on at %s and takes a segment every %v. Interrupt to end.\n", d.url, d.pause)
 	for i := 0; ; i++ {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(demoPause):
+		case <-time.After(d.pause):
 		}
-		h := d.hosts[i%len(d.hosts)]
+		h, what := d.hosts[i%len(d.hosts)], "goes on"
 		n, err := h.measure(20)
 		if err == nil && n == 0 {
+			what = "reboots"
 			if err = h.boot(); err == nil {
 				_, err = h.measure(60)
 			}
@@ -233,7 +234,7 @@ func (d *demo) keepServing(ctx context.Context, p *printer) error {
 		if err != nil {
 			return err
 		}
-		if err := p.segment(s, "goes on"); err != nil {
+		if err := p.segment(s, what); err != nil {
 			return err
 		}
 	}

@@ -39,6 +39,7 @@ type demo struct {
 	trust  *ledger.Trust
 	hosts  []*demoHost
 
+	pause       time.Duration    // between segments while it keeps serving
 	now         func() time.Time // of TPMs in software, and of the witnesses
 	more        []string         // verifier keys of other logs that the witnesses know
 	operatorKey string           // private, in the note encoding
@@ -53,7 +54,7 @@ type demo struct {
 // what was started, also after an error. The witnesses know more logs than the
 // demonstration's, by their verifier keys.
 func startDemo(ctx context.Context, dir string, now func() time.Time, more ...string) (*demo, error) {
-	d := &demo{dir: dir, now: now, more: more}
+	d := &demo{dir: dir, pause: demoPause, now: now, more: more}
 	for _, h := range []struct{ name, list string }{{"web1.example", "stock-6.1"}, {"db1.example", "staging-7.3"}} {
 		host, err := newDemoHost(dir, h.name, h.list, now)
 		if err != nil {
