@@ -2,9 +2,11 @@ package server
 
 import (
 	"bytes"
+	"crypto/elliptic"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math/big"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/client"
+	"github.com/imaledger/imaledger/tpm/quote"
 )
 
 // alter returns a leaf with one change to its text, and a trailer to match.
@@ -171,6 +174,18 @@ func TestConflict(t *testing.T) {
 	if kept, err = os.ReadDir(dir); err != nil || len(kept) != 2 {
 		t.Fatalf("kept %v, %v", kept, err)
 	}
+	// Nor is what a stranger makes of the entry that stands, which he can read: the
+	// host's TPM has signed it once.
+	for i, twin := range [][]byte{
+		alter(t, winner, func(s *ledger.Segment) { s.Count++ }),
+		alter(t, winner, func(s *ledger.Segment) { s.Signature = otherS(t, s.Signature) }),
+	} {
+		_, err = l.SubmitLeaf(t.Context(), twin, time.Second)
+		problem(t, err, http.StatusUnprocessableEntity, ledger.ChainFork)
+		if _, err := os.Stat(filepath.Join(dir, fmt.Sprintf("%x", ledger.LeafHash(twin)))); err == nil {
+			t.Errorf("twin %d is kept as evidence against the host", i)
+		}
+	}
 	// Nor is all of what a host that forks all day sends.
 	for i := range maxConflicts + 4 {
 		loser, payload := clone.fork().segment(t, testOrigin, anchor, fmt.Sprint("/bin/", i))
@@ -181,6 +196,17 @@ func TestConflict(t *testing.T) {
 	if kept, err = os.ReadDir(dir); err != nil || len(kept) > 2*maxConflicts+1 {
 		t.Fatalf("kept %d files, %v", len(kept), err)
 	}
+}
+
+// otherS gives an ECDSA signature on P-256 its other s, which verifies as well.
+func otherS(t *testing.T, signature []byte) []byte {
+	t.Helper()
+	parsed, err := quote.ParseSignature(signature)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := new(big.Int).Sub(elliptic.P256().Params().N, new(big.Int).SetBytes(parsed.S)).FillBytes(make([]byte, 32))
+	return append(append([]byte(nil), signature[:len(signature)-len(parsed.S)-2]...), append([]byte{0, 32}, s...)...)
 }
 
 // Of the leaves that race for one base exactly one wins, in every round.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,14 @@ func (s *Server) keepConflict(leaf ledger.Hash, raw []byte, e ledger.HostEntry, 
 		return fmt.Errorf("conflict at %s #%d: %w", host, sequence, err)
 	}
 	r.Detail = fmt.Sprintf("the host's chain has another entry at #%d: leaf %x, index %d", sequence, ledger.LeafHash(standing), index)
+	first, err := ledger.ParseEntry(standing)
+	if err != nil {
+		return fmt.Errorf("conflict at %s #%d: the entry that stands: %w", host, sequence, err)
+	}
+	if signedOnce(first, e) {
+		r.signed, r.Conflict = false, false
+		return nil
+	}
 	// ValidHost lets neither a separator nor ".." into a host name.
 	dir := filepath.Join(s.config.Dir, "evidence", "conflicts", host)
 	kept, err := fs.Glob(os.DirFS(dir), "*/*")
@@ -59,4 +68,17 @@ func writeOnce(dir string, leaf ledger.Hash, raw []byte) error {
 		return fmt.Errorf("keep evidence %x: %w", leaf[:6], err)
 	}
 	return nil
+}
+
+// signedOnce reports whether one act of signing is all that is behind two entries.
+func signedOnce(a, b ledger.Entry) bool {
+	switch a := a.(type) {
+	case *ledger.Segment:
+		b, ok := b.(*ledger.Segment)
+		return ok && bytes.Equal(a.Attest, b.Attest)
+	case *ledger.Enrolment:
+		b, ok := b.(*ledger.Enrolment)
+		return ok && bytes.Equal(a.Text(), b.Text())
+	}
+	return false
 }
