@@ -480,6 +480,10 @@ func TestLogsThatLie(t *testing.T) {
 		w, _ := small(t)
 		refuse(t, w.check(w.replaceProof(0, w.proof(0)[:40])), ledger.ProofMalformed)
 	})
+	t.Run("proof with extra data", func(t *testing.T) {
+		w, _ := small(t)
+		refuse(t, w.check(w.replaceProof(0, withExtra(w.proof(0)))), ledger.ProofMalformed)
+	})
 	t.Run("order in the log", func(t *testing.T) {
 		w, _ := small(t)
 		w.entries[1], w.entries[2] = w.entries[2], w.entries[1]
@@ -529,6 +533,11 @@ func TestLogsThatLie(t *testing.T) {
 		w.now = w.now.Add(-48 * time.Hour) // the witnesses' clocks are wrong, all of them
 		refuse(t, w.check(w.bundle(nil)), ledger.TimeOrder)
 	})
+}
+
+// withExtra gives a proof the line that nothing authenticates.
+func withExtra(proof []byte) []byte {
+	return bytes.Replace(proof, []byte("\nindex "), []byte("\nextra AAAA\nindex "), 1)
 }
 
 // replaceProof makes a bundle in which entry i has another proof.

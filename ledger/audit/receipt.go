@@ -26,6 +26,9 @@ func CheckReceipt(trust *ledger.Trust, subject string, leaf ledger.Hash, proof [
 	if err != nil {
 		return nil, []ledger.Finding{finding(ledger.ProofMalformed, subject, leaf, err)}
 	}
+	if len(p.Extra) > 0 {
+		return nil, []ledger.Finding{finding(ledger.ProofMalformed, subject, leaf, fmt.Errorf("it has %d bytes of extra data, which nothing vouches for", len(p.Extra)))}
+	}
 	checkpoint, err := p.Verify(trust.Policy, leaf)
 	if err != nil {
 		return nil, []ledger.Finding{finding(CheckpointCode(err), subject, leaf, err)}

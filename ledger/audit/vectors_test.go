@@ -291,6 +291,7 @@ func (m *maker) makeBundles() {
 	m.bundle("empty", "no entry at all", w, w.bundle(func(int, ledger.Entry) bool { return false }), ledger.EntryMissing)
 	m.bundle("proof-of-another-entry", "an entry with another one's proof", w, w.replaceProof(0, w.proof(1)), ledger.ProofInclusion)
 	m.bundle("proof-cut-short", "a proof of 40 bytes", w, w.replaceProof(0, w.proof(0)[:40]), ledger.ProofMalformed)
+	m.bundle("proof-with-extra-data", "a proof with a line that nothing authenticates", w, w.replaceProof(0, withExtra(w.proof(0))), ledger.ProofMalformed)
 	_, id := vkey(4, witnessName(0), w.witnesses[0])
 	m.bundle("cosignature-forged", "a second line by a known witness that does not verify", w, w.replaceProof(0, append(w.proof(0), line(witnessName(0), id, make([]byte, 72))...)), ledger.CosignatureInvalid)
 	m.bundle("signature-of-a-stranger", "a line by a key that the policy does not name", w, w.replaceProof(0, append(w.proof(0), line("stranger.example", 7, make([]byte, 64))...)), ledger.SignatureUnknown)
