@@ -56,7 +56,7 @@ func (a bundleAddenda) Open(digest ledger.Hash) (io.ReadCloser, bool, error) {
 // follows FORMAT.md, "Verifying a bundle".
 func CheckBundle(trust *ledger.Trust, b *ledger.Bundle) (*Report, error) {
 	r := &Report{Entries: 0}
-	c := &bundleCheck{Report: r, trust: trust, b: b, state: NewState(trust), roots: make(map[treeID]ledger.Hash), nodes: make(map[nodeID]ledger.Hash), used: make(map[string]bool), index: make(map[string]uint64), known: make(map[ledger.Hash]*item)}
+	c := &bundleCheck{Report: r, trust: trust, b: b, state: NewState(trust), roots: make(map[treeID]ledger.Hash), nodes: make(map[nodeID]ledger.Hash), used: make(map[string]bool), index: make(map[chainID]uint64), known: make(map[ledger.Hash]*item)}
 	c.state.partial = true
 	items, err := c.items()
 	if err != nil {
@@ -91,7 +91,7 @@ type bundleCheck struct {
 	roots  map[treeID]ledger.Hash // of every checkpoint seen
 	nodes  map[nodeID]ledger.Hash // of the logs' trees, as far as proofs tell
 	used   map[string]bool        // files that an entry names
-	index  map[string]uint64      // of each host's entry before
+	index  map[chainID]uint64     // of each chain's entry before
 	known  map[ledger.Hash]*item  // by leaf hash
 	last   *Segment               // of the host, the one before
 	before *ledger.Segment        // the same
@@ -133,7 +133,7 @@ func (c *bundleCheck) items() ([]item, error) {
 	slices.SortStableFunc(items, func(a, b item) int {
 		x, xs := a.place()
 		y, ys := b.place()
-		return cmp.Or(cmp.Compare(x, y), cmp.Compare(xs, ys), cmp.Compare(a.index(), b.index()))
+		return cmp.Or(cmp.Compare(x.host, y.host), cmp.Compare(x.log, y.log), cmp.Compare(xs, ys), cmp.Compare(a.index(), b.index()))
 	})
 	return items, nil
 }
@@ -175,22 +175,16 @@ func (it item) index() uint64 {
 }
 
 // place orders entries: statements by index, since one refers to another before
-// it, then each host's by sequence.
-func (it item) place() (host string, n uint64) {
-	if _, ok := it.entry.(ledger.HostEntry); ok {
-		return link(it.entry)
+// it, then each host's chains by sequence.
+func (it item) place() (chain chainID, n uint64) {
+	if e, ok := it.entry.(ledger.HostEntry); ok {
+		_, n, _ = e.Link()
+		return chainOf(e), n
 	}
 	if it.receipt != nil {
 		n = it.receipt.Index
 	}
-	return "", n
-}
-
-func link(e ledger.Entry) (host string, sequence uint64) {
-	if h, ok := e.(ledger.HostEntry); ok {
-		host, sequence, _ = h.Link()
-	}
-	return host, sequence
+	return chain, n
 }
 
 // use notes which files an entry vouches for.
@@ -268,11 +262,11 @@ func (c *bundleCheck) judge(it item) error {
 
 // order: SPEC: 6. A host's entries stand in the log in the order of its chain.
 func (c *bundleCheck) order(it item) {
-	host, _ := link(it.entry)
-	if before, found := c.index[host]; found && it.receipt.Index <= before {
+	chain, _ := it.place()
+	if before, found := c.index[chain]; found && it.receipt.Index <= before {
 		c.find(ledger.IndexOrder, it.subject, "has index %d in the log, the host's entry before it has %d", it.receipt.Index, before)
 	}
-	c.index[host] = it.receipt.Index
+	c.index[chain] = it.receipt.Index
 }
 
 // place: SPEC: 5. The anchor is a checkpoint that the policy accepts, of a tree
@@ -302,7 +296,7 @@ func (c *bundleCheck) place(it item, seg *ledger.Segment, s *Segment) error {
 	if s.NotAfter > 0 && s.NotBefore > s.NotAfter {
 		c.find(ledger.TimeOrder, it.subject, "witnessed by %s, anchored to a checkpoint witnessed at %s", Time(s.NotAfter), Time(s.NotBefore))
 	}
-	if c.last != nil && c.last.Host == s.Host && seg.Join.Kind == ledger.JoinContinues && covers(c.before, seg.Base) {
+	if c.last != nil && c.last.Log == s.Log && c.last.Host == s.Host && seg.Join.Kind == ledger.JoinContinues && covers(c.before, seg.Base) {
 		s.RecordsNotBefore = c.last.NotBefore
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 // A Segment is what holds of a segment, unless a finding that contradicts names
 // it: then it is what the segment states.
 type Segment struct {
+	Log      string `json:"log"`
 	Host     string `json:"host"`
 	Sequence uint64 `json:"sequence"`
 	Leaf     string `json:"leaf"` // leaf hash, hex
@@ -59,7 +60,7 @@ func (s *State) judgeSegment(j *Judgement, seg *ledger.Segment, addenda Addenda)
 	// SPEC: 1. The segment names the host's entry before it.
 	next := s.judgeLink(j, seg)
 	j.next = next
-	before := s.hosts[seg.Host]
+	before := s.hosts[chainOf(seg)]
 	if before == nil {
 		before = next
 	}
@@ -75,7 +76,7 @@ func (s *State) judgeSegment(j *Judgement, seg *ledger.Segment, addenda Addenda)
 	next.Last, next.renewed = seg, false
 	next.quote, next.ek = counters{q.ResetCount, q.RestartCount, q.Clock}, next.Enrolment.EK
 	j.Segment = &Segment{
-		Host: seg.Host, Sequence: seg.Sequence, Leaf: hex.EncodeToString(j.leaf[:]), Join: seg.Join.String(),
+		Log: seg.Log, Host: seg.Host, Sequence: seg.Sequence, Leaf: hex.EncodeToString(j.leaf[:]), Join: seg.Join.String(),
 		First: seg.First, Count: seg.Count, Base: registers(seg.Base), End: registers(seg.End),
 		ResetCount: q.ResetCount, RestartCount: q.RestartCount, Clock: q.Clock, Grade: next.Enrolment.Grade,
 	}

@@ -20,7 +20,7 @@ type Addenda interface {
 type State struct {
 	trust   *ledger.Trust
 	partial bool // whether chains may begin in the middle
-	hosts   map[string]*Host
+	hosts   map[chainID]*Host
 	aks     map[ledger.Name]string
 	eks     map[ledger.Name]string
 	ekKeys  map[[32]byte]string // by quote.EK's KeyDigest: one key can be put into areas of several names
@@ -49,7 +49,7 @@ type erasure struct {
 // NewState returns the state of an empty log, for one who sees all its entries.
 func NewState(trust *ledger.Trust) *State {
 	return &State{
-		trust: trust, hosts: make(map[string]*Host), aks: make(map[ledger.Name]string), eks: make(map[ledger.Name]string),
+		trust: trust, hosts: make(map[chainID]*Host), aks: make(map[ledger.Name]string), eks: make(map[ledger.Name]string),
 		ekKeys:     make(map[[32]byte]string),
 		retentions: make(map[ledger.Hash]*ledger.Retention), erased: make(map[ledger.Hash]erasure),
 		acks:    make(map[ledger.Hash]*ledger.Acknowledgement),
@@ -81,13 +81,21 @@ type counters struct {
 	clock          uint64 // milliseconds
 }
 
-// Host returns the state of a host's chain, nil for an unknown host. It must
-// not be changed.
-func (s *State) Host(name string) *Host { return s.hosts[name] }
+// A chainID names a host's chain: it has one in each log.
+type chainID struct{ log, host string }
 
-// Head returns the newest entry of a host's chain.
-func (s *State) Head(host string) (leaf ledger.Hash, sequence uint64, ok bool) {
-	h := s.hosts[host]
+func chainOf(e ledger.HostEntry) chainID {
+	host, _, _ := e.Link()
+	return chainID{e.LogOrigin(), host}
+}
+
+// Host returns the state of a host's chain in a log, nil for an unknown host. It
+// must not be changed.
+func (s *State) Host(log, name string) *Host { return s.hosts[chainID{log, name}] }
+
+// Head returns the newest entry of a host's chain in a log.
+func (s *State) Head(log, host string) (leaf ledger.Hash, sequence uint64, ok bool) {
+	h := s.Host(log, host)
 	if h == nil {
 		return leaf, 0, false
 	}
@@ -154,7 +162,7 @@ func (s *State) Commit(j *Judgement) {
 	}
 	switch e := j.entry.(type) {
 	case *ledger.Enrolment:
-		s.hosts[e.Host] = j.next
+		s.hosts[chainOf(e)] = j.next
 		if _, taken := s.aks[e.AK]; !taken {
 			s.aks[e.AK] = e.Host
 		}
@@ -165,7 +173,7 @@ func (s *State) Commit(j *Judgement) {
 			s.ekKeys[*j.ekKey] = e.Host
 		}
 	case *ledger.Segment:
-		s.hosts[e.Host] = j.next
+		s.hosts[chainOf(e)] = j.next
 	default:
 		s.commitStatement(j)
 	}
@@ -198,8 +206,8 @@ func (s *State) judgePlace(j *Judgement) {
 // judgeLink holds an entry to the host's entry before it and returns a copy of
 // the host's state, to be carried on.
 func (s *State) judgeLink(j *Judgement, e ledger.HostEntry) *Host {
-	name, sequence, previous := e.Link()
-	h := s.hosts[name]
+	_, sequence, previous := e.Link()
+	h := s.hosts[chainOf(e)]
 	next := &Host{Leaf: j.leaf, Sequence: sequence}
 	if h == nil {
 		if sequence > 0 {

@@ -167,3 +167,27 @@ func TestTwoLogsOfOneSize(t *testing.T) {
 		t.Error(r.Findings)
 	}
 }
+
+// TestOneHostInTwoLogs: a host has a chain in each log, and evidence of both is one
+// bundle.
+func TestOneHostInTwoLogs(t *testing.T) {
+	ended, next := endedLog(t)
+	freeze := ended.freeze(next, nil)
+	next.succeed(ended, freeze, nil)
+	h := next.newHost("stock", "stock-6.1/boot1/cut1")
+	h.reboot(readFile(t, recordings+"stock-6.1/boot1/cut4/binary_runtime_measurements"))
+	for _, n := range []int{5, 20} {
+		h.measure(n)
+		h.seal(0)
+	}
+	r := ended.check(ended.write(append(ended.files(nil), next.files(nil)...)))
+	if len(r.Findings) > 0 || len(r.Segments) != 5 || len(r.Successions) != 1 {
+		t.Fatalf("%d segments, %v", len(r.Segments), r.Findings)
+	}
+	if got := r.Statements(); len(got) != 2 || !strings.HasPrefix(got[0], "records 0 to 24 of host stock") || !strings.HasPrefix(got[1], "records 0 to 44 of host stock") {
+		t.Errorf("%q", got)
+	}
+	if r.Segments[2].RecordsNotBefore != 0 && r.Segments[2].Log != r.Segments[1].Log {
+		t.Error("a chain's first records are held to another chain's quote")
+	}
+}

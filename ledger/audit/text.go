@@ -89,6 +89,6 @@ func (r *Report) Statements() []string {
 }
 
 func follows(run, s *Segment) bool {
-	return s.Host == run.Host && s.Join == string(ledger.JoinContinues) && s.ResetCount == run.ResetCount &&
+	return s.Log == run.Log && s.Host == run.Host && s.Join == string(ledger.JoinContinues) && s.ResetCount == run.ResetCount &&
 		s.Replayed && run.Replayed && s.Grade == run.Grade && s.RestartCount == run.RestartCount
 }

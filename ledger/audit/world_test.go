@@ -275,7 +275,7 @@ func (w *world) newHost(name, recording string) *host {
 
 func (h *host) enrol(e *ledger.Enrolment) {
 	h.w.t.Helper()
-	e.Log, e.Host, e.Sequence, e.Previous = origin, h.name, h.sequence, h.head
+	e.Log, e.Host, e.Sequence, e.Previous = h.w.origin, h.name, h.sequence, h.head
 	if err := ledger.Sign(e, h.w.registrar); err != nil {
 		h.w.t.Fatal(err)
 	}
@@ -418,7 +418,7 @@ func (h *host) assemble(excess int, selection ima.Selection) *ledger.Segment {
 		h.w.t.Fatal(err)
 	}
 	head := ledger.Head{
-		Log: origin, Host: h.name, AK: ledger.Name(h.ak.Name), Sequence: h.sequence, Previous: h.head,
+		Log: h.w.origin, Host: h.name, AK: ledger.Name(h.ak.Name), Sequence: h.sequence, Previous: h.head,
 		Anchor: ledger.Anchor{Size: c.Size, Root: c.Root, Note: sha256.Sum256(anchor)},
 	}
 	if h.anchor != nil {

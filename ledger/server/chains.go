@@ -16,7 +16,8 @@ import (
 //
 // Locks are taken in this order: rare, then a host's, then mu.
 type chains struct {
-	trust *ledger.Trust
+	trust  *ledger.Trust
+	origin string // of the log
 
 	// rare is held from judgement to commit of every entry but segments: they
 	// are judged against fleet, and are few.
@@ -39,8 +40,8 @@ type chain struct {
 	index []uint64     // in the log, by sequence; guarded by chains.mu
 }
 
-func newChains(trust *ledger.Trust) *chains {
-	return &chains{trust: trust, fleet: audit.NewState(trust), hosts: make(map[string]*chain), index: make(map[ledger.Hash]uint64), kept: newKept()}
+func newChains(trust *ledger.Trust, origin string) *chains {
+	return &chains{trust: trust, origin: origin, fleet: audit.NewState(trust), hosts: make(map[string]*chain), index: make(map[ledger.Hash]uint64), kept: newKept()}
 }
 
 // find returns the index of a leaf.
@@ -63,7 +64,7 @@ func (c *chains) host(name string) *chain {
 func (c *chains) head(name string) (leaf ledger.Hash, sequence, index uint64, found bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	leaf, sequence, found = c.fleet.Head(name)
+	leaf, sequence, found = c.fleet.Head(c.origin, name)
 	if found {
 		index = c.hosts[name].index[sequence]
 	}
@@ -74,7 +75,7 @@ func (c *chains) head(name string) (leaf ledger.Hash, sequence, index uint64, fo
 func (c *chains) enrolment(name string) *ledger.Enrolment {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if h := c.fleet.Host(name); h != nil {
+	if h := c.fleet.Host(c.origin, name); h != nil {
 		return h.Enrolment
 	}
 	return nil

@@ -205,7 +205,7 @@ func (s *Server) open(ctx context.Context) error {
 		s.log.close()
 		return fmt.Errorf("ledger: compare with the witnesses: %w", err)
 	}
-	s.chains = newChains(s.config.Trust)
+	s.chains = newChains(s.config.Trust, s.Origin())
 	if s.metrics, err = newMetrics(s, s.config.Metrics); err != nil {
 		s.log.close()
 		return fmt.Errorf("ledger: metrics: %w", err)
