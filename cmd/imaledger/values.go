@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/tpm/ima"
@@ -67,6 +68,9 @@ func readJSON(name string, v any) error {
 		return err
 	}
 	err = json.Unmarshal(b, v)
+	if err == nil {
+		err = namesOnce(b)
+	}
 	line := func(offset int64) int { return 1 + bytes.Count(b[:min(offset, int64(len(b)))], []byte("\n")) }
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
@@ -77,6 +81,48 @@ func readJSON(name string, v any) error {
 		return fmt.Errorf("line %d: JSON of another form: a value is of type %s", line(kind.Offset), kind.Value)
 	}
 	return err
+}
+
+// namesOnce refuses JSON that names a member twice: readers differ in which of the
+// two they take.
+func namesOnce(b []byte) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	type object struct {
+		seen map[string]bool // nil for an array
+		key  bool            // whether a name is next
+	}
+	var open []object
+	for {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var in *object
+		if len(open) > 0 {
+			in = &open[len(open)-1]
+		}
+		if name, ok := token.(string); ok && in != nil && in.key {
+			if in.seen[name] {
+				return fmt.Errorf("line %d: %.64q stands there twice", 1+bytes.Count(b[:d.InputOffset()], []byte("\n")), name)
+			}
+			in.seen[name], in.key = true, false
+			continue
+		}
+		if in != nil && in.seen != nil {
+			in.key = true
+		}
+		switch token {
+		case json.Delim('{'):
+			open = append(open, object{make(map[string]bool), true})
+		case json.Delim('['):
+			open = append(open, object{})
+		case json.Delim('}'), json.Delim(']'):
+			open = open[:len(open)-1]
+		}
+	}
 }
 
 func setValue(values ima.Values, slot, value string) error {
