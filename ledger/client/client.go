@@ -133,6 +133,11 @@ func readProblem(resp *http.Response) error {
 
 // small sends a request whose answer is read whole.
 func (c *Client) small(ctx context.Context, method, path string, body []byte, wait time.Duration, want ...int) (status int, answer []byte, err error) {
+	return c.sized(ctx, method, path, body, wait, maxBody, want...)
+}
+
+// sized is small for answers of at most limit bytes.
+func (c *Client) sized(ctx context.Context, method, path string, body []byte, wait time.Duration, limit int64, want ...int) (status int, answer []byte, err error) {
 	wait = min(max(wait, 0), MaxWait)
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout+wait)
 	defer cancel()
@@ -152,7 +157,7 @@ func (c *Client) small(ctx context.Context, method, path string, body []byte, wa
 		return 0, nil, err
 	}
 	defer resp.Body.Close()
-	if answer, err = readAll(resp.Body, maxBody); err != nil {
+	if answer, err = readAll(resp.Body, limit); err != nil {
 		return 0, nil, fmt.Errorf("ledger: %s %s: %w", method, path, err)
 	}
 	return resp.StatusCode, answer, nil

@@ -61,7 +61,7 @@ func (c *Client) HostChain(ctx context.Context, host string, from uint64) (*Host
 func (c *Client) Leaf(ctx context.Context, leaf ledger.Hash) ([]byte, error) {
 	_, b, err := c.small(ctx, http.MethodGet, fmt.Sprintf("/leaf/%x", leaf), nil, 0, http.StatusOK)
 	if err == nil && ledger.LeafHash(b) != leaf {
-		return nil, fmt.Errorf("ledger: leaf %x: the ledger gave an entry with leaf hash %x", leaf[:6], ledger.LeafHash(b))
+		return nil, &OtherBytesError{fmt.Sprintf("leaf %x", leaf[:6]), leaf, ledger.LeafHash(b)}
 	}
 	return b, err
 }
@@ -125,7 +125,7 @@ func (c *Client) addendum(ctx context.Context, query string, digest ledger.Hash,
 	case n > max:
 		return fmt.Errorf("addendum %x: more than %d bytes", digest[:6], max)
 	case ledger.Hash(h.Sum(nil)) != digest:
-		return fmt.Errorf("addendum %x: the ledger gave bytes with SHA-256 %x", digest[:6], h.Sum(nil))
+		return &OtherBytesError{fmt.Sprintf("addendum %x", digest[:6]), digest, ledger.Hash(h.Sum(nil))}
 	}
 	return nil
 }

@@ -1,0 +1,246 @@
+package client
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/imaledger/imaledger/ledger"
+)
+
+const (
+	tileHeight = 8
+	bundleSize = 1 << tileHeight // entries
+	// maxTiles is how many tiles a Tree keeps, of 8 KiB each.
+	maxTiles = 2048
+)
+
+// A Tree reads a log as it is at one checkpoint (c2sp.org/tlog-tiles): leaf hashes,
+// entries and proofs, all held to the checkpoint's root. Any mirror or static server
+// with the log's files will do. Its methods may be called at the same time.
+type Tree struct {
+	client *Client
+	at     *ledger.Checkpoint
+
+	mu    sync.Mutex
+	tiles map[tlog.Tile][]byte // held to the root
+}
+
+// Tree returns a reader of the tree of a checkpoint that was verified.
+func (c *Client) Tree(at *ledger.Checkpoint) *Tree {
+	return &Tree{client: c, at: at, tiles: make(map[tlog.Tile][]byte)}
+}
+
+// Checkpoint returns the checkpoint that all is held to.
+func (t *Tree) Checkpoint() *ledger.Checkpoint { return t.at }
+
+func (t *Tree) hashes(ctx context.Context) tlog.HashReader {
+	return tlog.TileHashReader(tlog.Tree{N: int64(t.at.Size), Hash: tlog.Hash(t.at.Root)}, &tileReader{ctx, t})
+}
+
+func (t *Tree) has(index uint64) error {
+	if index >= t.at.Size || t.at.Size > 1<<62 {
+		return fmt.Errorf("entry %d of a log of size %d", index, t.at.Size)
+	}
+	return nil
+}
+
+// Leaf returns the leaf hash at an index.
+func (t *Tree) Leaf(ctx context.Context, index uint64) (ledger.Hash, error) {
+	if err := t.has(index); err != nil {
+		return ledger.Hash{}, err
+	}
+	h, err := t.hashes(ctx).ReadHashes([]int64{tlog.StoredHashIndex(0, int64(index))})
+	if err != nil {
+		return ledger.Hash{}, fmt.Errorf("leaf hash %d: %w", index, err)
+	}
+	return ledger.Hash(h[0]), nil
+}
+
+// Entry returns the entry at an index.
+func (t *Tree) Entry(ctx context.Context, index uint64) ([]byte, error) {
+	leaf, err := t.Leaf(ctx, index)
+	if err != nil {
+		return nil, err
+	}
+	entry, err := t.client.Entry(ctx, index, t.at.Size)
+	if err == nil && ledger.LeafHash(entry) != leaf {
+		return nil, &OtherBytesError{fmt.Sprintf("entry %d", index), leaf, ledger.LeafHash(entry)}
+	}
+	return entry, err
+}
+
+// Entries returns the entries from an index to the end of the bundle that it is in.
+func (t *Tree) Entries(ctx context.Context, from uint64) ([][]byte, error) {
+	if err := t.has(from); err != nil {
+		return nil, err
+	}
+	n := from / bundleSize
+	list, err := t.client.bundle(ctx, n, t.at.Size)
+	if err != nil {
+		return nil, err
+	}
+	var indexes []int64
+	for i := range list {
+		indexes = append(indexes, tlog.StoredHashIndex(0, int64(n*bundleSize)+int64(i)))
+	}
+	leaves, err := t.hashes(ctx).ReadHashes(indexes)
+	if err != nil {
+		return nil, fmt.Errorf("leaf hashes from %d: %w", n*bundleSize, err)
+	}
+	for i, entry := range list {
+		if ledger.LeafHash(entry) != ledger.Hash(leaves[i]) {
+			return nil, &OtherBytesError{fmt.Sprintf("entry %d", n*bundleSize+uint64(i)), ledger.Hash(leaves[i]), ledger.LeafHash(entry)}
+		}
+	}
+	return list[from-n*bundleSize:], nil
+}
+
+// Prove makes the proof that a checkpoint includes the entry at an index. It may be
+// an older checkpoint than the tree's: one that does not belong to the same history
+// gives a proof that does not verify.
+func (t *Tree) Prove(ctx context.Context, index uint64, in *ledger.Checkpoint) (*ledger.Proof, error) {
+	if index >= in.Size || in.Size > t.at.Size {
+		return nil, fmt.Errorf("entry %d of a log of size %d, in the tree of size %d", index, t.at.Size, in.Size)
+	}
+	path, err := tlog.ProveRecord(int64(in.Size), int64(index), t.hashes(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("proof of entry %d: %w", index, err)
+	}
+	p := &ledger.Proof{Index: index, Checkpoint: in.Raw}
+	for _, h := range path {
+		p.Hashes = append(p.Hashes, ledger.Hash(h))
+	}
+	return p, nil
+}
+
+// consistency returns the RFC 6962 consistency path between the trees of two sizes.
+func (t *Tree) consistency(ctx context.Context, older, newer uint64) ([]ledger.Hash, error) {
+	proof, err := tlog.ProveTree(int64(newer), int64(older), t.hashes(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("consistency of sizes %d and %d: %w", older, newer, err)
+	}
+	path := make([]ledger.Hash, len(proof))
+	for i, h := range proof {
+		path[i] = ledger.Hash(h)
+	}
+	return path, nil
+}
+
+// Entry returns the entry at an index of a log of the given size. Its leaf hash,
+// which the caller knows, says whether it is the right one.
+func (c *Client) Entry(ctx context.Context, index, size uint64) ([]byte, error) {
+	if index >= size || size > 1<<62 {
+		return nil, fmt.Errorf("entry %d of a log of size %d", index, size)
+	}
+	list, err := c.bundle(ctx, index/bundleSize, size)
+	if err != nil {
+		return nil, err
+	}
+	return list[index%bundleSize], nil
+}
+
+// bundle returns a bundle of entries, all that a log of the given size has in it.
+func (c *Client) bundle(ctx context.Context, n, size uint64) ([][]byte, error) {
+	t := tlog.Tile{H: tileHeight, L: -1, N: int64(n), W: int(min(bundleSize, size-n*bundleSize))}
+	b, err := c.tile(ctx, t)
+	if err != nil {
+		return nil, fmt.Errorf("entries from %d: %w", n*bundleSize, err)
+	}
+	list := make([][]byte, 0, t.W)
+	for len(list) < t.W {
+		if len(b) < 2 || len(b)-2 < int(binary.BigEndian.Uint16(b)) {
+			return nil, fmt.Errorf("entries from %d: they end before entry %d", n*bundleSize, n*bundleSize+uint64(len(list)))
+		}
+		end := 2 + int(binary.BigEndian.Uint16(b))
+		list, b = append(list, b[2:end:end]), b[end:]
+	}
+	return list, nil
+}
+
+// maxBundle is the size in bytes of 256 entries of 65,535 bytes each.
+const maxBundle = bundleSize * (2 + 1<<16)
+
+// tile gets a tile, or the full one in its place where a log no longer has the
+// partial one (c2sp.org/tlog-tiles allows to delete it).
+func (c *Client) tile(ctx context.Context, t tlog.Tile) ([]byte, error) {
+	get := func(t tlog.Tile) ([]byte, error) {
+		// The specification leaves the height out of the path, and says entries for
+		// data.
+		path, ok := strings.CutPrefix(t.Path(), fmt.Sprintf("tile/%d/data/", tileHeight))
+		if ok {
+			path = "entries/" + path
+		} else {
+			path = strings.TrimPrefix(path, fmt.Sprintf("tile/%d/", tileHeight))
+		}
+		_, b, err := c.sized(ctx, http.MethodGet, "/tile/"+path, nil, 0, maxBundle, http.StatusOK)
+		return b, err
+	}
+	b, err := get(t)
+	if isProblem(err, http.StatusNotFound) && t.W < bundleSize {
+		full := t
+		full.W = bundleSize
+		if b, fullErr := get(full); fullErr == nil {
+			return b, nil
+		}
+	}
+	return b, err
+}
+
+// A tileReader reads tiles for a Tree. TileHashReader holds them to its root.
+type tileReader struct {
+	ctx  context.Context
+	tree *Tree
+}
+
+func (r *tileReader) Height() int { return tileHeight }
+
+// SaveTiles keeps what was held to the root.
+func (r *tileReader) SaveTiles(tiles []tlog.Tile, data [][]byte) {
+	r.tree.mu.Lock()
+	defer r.tree.mu.Unlock()
+	for i, t := range tiles {
+		if len(r.tree.tiles) >= maxTiles {
+			clear(r.tree.tiles)
+		}
+		r.tree.tiles[t] = data[i]
+	}
+}
+
+func (r *tileReader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
+	var list [][]byte
+	for _, t := range tiles {
+		r.tree.mu.Lock()
+		b, kept := r.tree.tiles[t]
+		r.tree.mu.Unlock()
+		if kept {
+			list = append(list, b)
+			continue
+		}
+		b, err := r.tree.client.tile(r.ctx, t)
+		if err != nil {
+			return nil, fmt.Errorf("tile %s: %w", t.Path(), err)
+		}
+		if len(b) < t.W*tlog.HashSize || len(b) > bundleSize*tlog.HashSize {
+			return nil, fmt.Errorf("tile %s: %d bytes, want %d", t.Path(), len(b), t.W*tlog.HashSize)
+		}
+		list = append(list, b[:t.W*tlog.HashSize])
+	}
+	return list, nil
+}
+
+// An OtherBytesError is an answer that is not what was asked for by its hash: the
+// ledger's, or what is before it.
+type OtherBytesError struct {
+	What      string
+	Want, Got ledger.Hash
+}
+
+func (e *OtherBytesError) Error() string {
+	return fmt.Sprintf("%s: the ledger gave bytes with hash %x, asked for by %x", e.What, e.Got, e.Want)
+}

@@ -1,0 +1,100 @@
+package client
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"testing"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/imaledger/imaledger/ledger"
+)
+
+// A Tree holds what it reads to the checkpoint's root, also where the log has only
+// full tiles left, and proves in older trees.
+func TestTree(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	const size, served = 700, 1100 // of the tree that is read, and of the log by now
+	tree := &testTree{}
+	record := func(n int64) []byte { return fmt.Appendf(nil, "record %d", n) }
+	for n := range int64(served) {
+		tree.add(t, n, string(record(n)))
+	}
+	alter := int64(-1) // an entry
+	onlyFull, requests := false, 0
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		requests++
+		path := strings.Replace(strings.TrimPrefix(r.URL.Path, "/tile/"), "entries/", "data/", 1)
+		tile, err := tlog.ParseTilePath("tile/8/" + path)
+		if err != nil {
+			t.Errorf("%s: %v", r.URL.Path, err)
+		}
+		if onlyFull && tile.W < bundleSize && (tile.N+1)<<(tileHeight*(max(tile.L, 0)+1)) <= served {
+			http.NotFound(w, r)
+			return
+		}
+		if tile.L >= 0 {
+			b, err := tlog.ReadTileData(tile, tree)
+			if err != nil {
+				t.Error(err)
+			}
+			w.Write(b)
+			return
+		}
+		for n := tile.N * bundleSize; n < tile.N*bundleSize+int64(tile.W); n++ {
+			b := record(n)
+			if n == alter {
+				b[0] ^= 1
+			}
+			w.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...))
+		}
+	})
+	at := tree.at(t, size)
+	for _, onlyFull = range []bool{false, true} {
+		r := c.Tree(at)
+		for range 50 {
+			n := random.Uint64N(size)
+			list, err := r.Entries(t.Context(), n)
+			if want := min(size, (n/bundleSize+1)*bundleSize) - n; err != nil || uint64(len(list)) != want || string(list[0]) != string(record(int64(n))) {
+				t.Fatalf("entries from %d: %d, %v", n, len(list), err)
+			}
+			older := tree.at(t, int64(n)+1+random.Int64N(size-int64(n)))
+			p, err := r.Prove(t.Context(), n, older)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var path []tlog.Hash
+			for _, h := range p.Hashes {
+				path = append(path, tlog.Hash(h))
+			}
+			if err := tlog.CheckRecord(path, int64(older.Size), tlog.Hash(older.Root), int64(n), tlog.RecordHash(record(int64(n)))); err != nil {
+				t.Fatalf("entry %d in size %d: %v", n, older.Size, err)
+			}
+		}
+	}
+	if requests > 300 {
+		t.Errorf("%d requests: tiles are not kept", requests)
+	}
+	alter = 300
+	var other *OtherBytesError
+	if _, err := c.Tree(at).Entries(t.Context(), 260); !errors.As(err, &other) || other.What != "entry 300" {
+		t.Errorf("an altered entry: %v", err)
+	}
+	if _, err := c.Tree(at).Entry(t.Context(), 300); !errors.As(err, &other) {
+		t.Errorf("an altered entry: %v", err)
+	}
+	if _, err := c.Tree(&ledger.Checkpoint{Size: size}).Entries(t.Context(), 0); err == nil {
+		t.Error("tiles of another root")
+	}
+	for _, err := range []error{second(c.Tree(at).Entries(t.Context(), size)), second(c.Tree(&ledger.Checkpoint{}).Leaf(t.Context(), 0)), second(c.Tree(at).Prove(t.Context(), 0, tree.at(t, size+1)))} {
+		if err == nil {
+			t.Error("beyond the tree")
+		}
+	}
+}
