@@ -39,13 +39,18 @@ func (c *Client) HostHead(ctx context.Context, host string) (*HostHead, error) {
 	return h, nil
 }
 
-// HostChain returns a page of a host's chain, from a sequence number on, as the
-// ledger states it; the next one begins after its last entry.
-func (c *Client) HostChain(ctx context.Context, host string, from uint64) (*HostChain, error) {
+// HostChain returns a page of a host's chain, of at most limit entries from a
+// sequence number on, as the ledger states it; the next one begins after its last
+// entry. A limit of 0 is the ledger's own.
+func (c *Client) HostChain(ctx context.Context, host string, from uint64, limit int) (*HostChain, error) {
 	if !ledger.ValidHost(host) {
 		return nil, fmt.Errorf("host name %.64q: want a-z, 0-9, dot, dash and underscore", host)
 	}
-	_, b, err := c.small(ctx, http.MethodGet, fmt.Sprintf("/host/%s/chain?from=%d", host, from), nil, 0, http.StatusOK)
+	path := fmt.Sprintf("/host/%s/chain?from=%d", host, from)
+	if limit > 0 {
+		path += fmt.Sprintf("&limit=%d", limit)
+	}
+	_, b, err := c.small(ctx, http.MethodGet, path, nil, 0, http.StatusOK)
 	if err != nil {
 		return nil, err
 	}

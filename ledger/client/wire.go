@@ -19,6 +19,8 @@ type Problem struct {
 	Detail   string           `json:"detail,omitempty"`
 	Findings []ledger.Finding `json:"findings,omitempty"`
 	Missing  []string         `json:"missing,omitempty"` // paths of addenda to upload first
+	// Erasure is the leaf hash, in hex, of the entry by which records were erased.
+	Erasure string `json:"erasure,omitempty"`
 	// Successor is the log to go to, where this one has ended.
 	Successor *Successor `json:"successor,omitempty"`
 	Request   string     `json:"request,omitempty"` // names the request in the ledger's log

@@ -57,10 +57,10 @@ func TestChainListing(t *testing.T) {
 	if fmt.Sprint(pages) != "[3 3 1]" {
 		t.Errorf("pages of %v", pages)
 	}
-	if page, err := l.HostChain(t.Context(), "h", 5); err != nil || len(page.Entries) != 2 || page.Next != "" {
+	if page, err := l.HostChain(t.Context(), "h", 5, 0); err != nil || len(page.Entries) != 2 || page.Next != "" {
 		t.Errorf("%+v, %v", page, err)
 	}
-	if page, err := l.HostChain(t.Context(), "h", 7); err != nil || len(page.Entries) != 0 || page.Next != "" {
+	if page, err := l.HostChain(t.Context(), "h", 7, 0); err != nil || len(page.Entries) != 0 || page.Next != "" {
 		t.Errorf("beyond its end: %+v, %v", page, err)
 	}
 	for path, want := range map[string]int{
@@ -86,7 +86,7 @@ func TestChainListingOverTiles(t *testing.T) {
 	leaf, _, _, _ := l.server.chains.head(h.name)
 	h.leaf = leaf
 	last, _ := l.submit(t, h, "/bin/sh")
-	page, err := l.HostChain(t.Context(), h.name, 0)
+	page, err := l.HostChain(t.Context(), h.name, 0, 0)
 	if err != nil || len(page.Entries) != 2 || page.Entries[1].Index != 257 || page.Entries[1].Leaf != fmt.Sprintf("%x", ledger.LeafHash(last)) || page.Entries[0].Leaf != fmt.Sprintf("%x", leaf) {
 		t.Fatalf("%+v, %v", page, err)
 	}

@@ -94,6 +94,9 @@ func problemOf(err error) *client.Problem {
 		successor := frozen.successor()
 		p.Successor = &successor
 	}
+	if erased != nil {
+		p.Erasure = fmt.Sprintf("%x", erased.by)
+	}
 	if refused != nil {
 		p.Findings, p.Detail = refused.Findings, refused.Detail
 		for _, digest := range refused.Missing {
