@@ -60,7 +60,7 @@ func (s *State) judgeSegment(j *Judgement, seg *ledger.Segment, addenda Addenda)
 	// SPEC: 1. The segment names the host's entry before it.
 	next := s.judgeLink(j, seg)
 	j.next = next
-	before := s.hosts[chainOf(seg)]
+	before := j.before
 	if before == nil {
 		before = next
 	}

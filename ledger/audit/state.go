@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 
@@ -84,6 +85,10 @@ type counters struct {
 // A chainID names a host's chain: it has one in each log.
 type chainID struct{ log, host string }
 
+func (id chainID) compare(other chainID) int {
+	return cmp.Or(cmp.Compare(id.log, other.log), cmp.Compare(id.host, other.host))
+}
+
 func chainOf(e ledger.HostEntry) chainID {
 	host, _, _ := e.Link()
 	return chainID{e.LogOrigin(), host}
@@ -92,6 +97,9 @@ func chainOf(e ledger.HostEntry) chainID {
 // Host returns the state of a host's chain in a log, nil for an unknown host. It
 // must not be changed.
 func (s *State) Host(log, name string) *Host { return s.hosts[chainID{log, name}] }
+
+// CountHosts returns how many hosts have a chain.
+func (s *State) CountHosts() int { return len(s.hosts) }
 
 // Head returns the newest entry of a host's chain in a log.
 func (s *State) Head(log, host string) (leaf ledger.Hash, sequence uint64, ok bool) {
@@ -110,6 +118,7 @@ type Judgement struct {
 
 	leaf    ledger.Hash
 	entry   ledger.Entry
+	before  *Host // the host's state before the entry, nil for one that is not known
 	next    *Host // the host's state after the entry, nil for statements
 	by      []string
 	ekKey   *[32]byte // of an enrolment whose evidence was at hand
@@ -134,7 +143,20 @@ func (j *Judgement) contradicted() bool { return ledger.Worst(j.Findings) == led
 // Judge holds an entry against the state and the entry's addenda. It changes
 // nothing. addenda may be nil: then all that needs them is undecided.
 func (s *State) Judge(leaf ledger.Hash, entry ledger.Entry, addenda Addenda) *Judgement {
-	j := &Judgement{leaf: leaf, entry: entry, subject: fmt.Sprintf("entry %x", leaf[:6])}
+	return s.judge(leaf, entry, addenda, s.before(entry))
+}
+
+// before returns the state of the chain that an entry is of, nil where there is none.
+func (s *State) before(entry ledger.Entry) *Host {
+	if e, ok := entry.(ledger.HostEntry); ok {
+		return s.hosts[chainOf(e)]
+	}
+	return nil
+}
+
+// judge is Judge for an entry of a host whose chain has come as far as before says.
+func (s *State) judge(leaf ledger.Hash, entry ledger.Entry, addenda Addenda, before *Host) *Judgement {
+	j := &Judgement{leaf: leaf, entry: entry, before: before, subject: fmt.Sprintf("entry %x", leaf[:6])}
 	if e, ok := entry.(ledger.HostEntry); ok {
 		host, sequence, _ := e.Link()
 		j.subject = fmt.Sprintf("%s #%d", host, sequence)
@@ -207,7 +229,7 @@ func (s *State) judgePlace(j *Judgement) {
 // the host's state, to be carried on.
 func (s *State) judgeLink(j *Judgement, e ledger.HostEntry) *Host {
 	_, sequence, previous := e.Link()
-	h := s.hosts[chainOf(e)]
+	h := j.before
 	next := &Host{Leaf: j.leaf, Sequence: sequence}
 	if h == nil {
 		if sequence > 0 {

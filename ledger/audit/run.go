@@ -1,0 +1,78 @@
+package audit
+
+import (
+	"runtime"
+	"sync"
+
+	"github.com/imaledger/imaledger/ledger"
+)
+
+// A Logged is an entry of a log, and what it names.
+type Logged struct {
+	Leaf    ledger.Hash
+	Entry   ledger.Entry
+	Addenda Addenda // may be nil, as for Judge
+}
+
+// JudgeRun judges entries that follow one another in the log, and commits them, as
+// Judge and Commit would one by one. It is for one who reads a whole log: the chains
+// of different hosts do not depend on one another until an entry comes that is no
+// segment, so they are judged side by side, on all processors. Addenda, and the Log
+// of SetLog, must be safe for concurrent use.
+func (s *State) JudgeRun(run []Logged) []*Judgement {
+	judged := make([]*Judgement, len(run))
+	for from := 0; from < len(run); {
+		to := from
+		for to < len(run) && isSegment(run[to].Entry) {
+			to++
+		}
+		if to == from { // what it states may count for every entry after it
+			judged[from] = s.Judge(run[from].Leaf, run[from].Entry, run[from].Addenda)
+			s.Commit(judged[from])
+			from++
+			continue
+		}
+		s.judgeSegments(run[from:to], judged[from:to])
+		for _, j := range judged[from:to] {
+			s.Commit(j)
+		}
+		from = to
+	}
+	return judged
+}
+
+func isSegment(e ledger.Entry) bool { _, is := e.(*ledger.Segment); return is }
+
+// judgeSegments judges segments, each host's in their order.
+func (s *State) judgeSegments(run []Logged, judged []*Judgement) {
+	var order []chainID
+	chains := make(map[chainID][]int) // indexes into run
+	for i, e := range run {
+		id := chainOf(e.Entry.(*ledger.Segment))
+		if chains[id] == nil {
+			order = append(order, id)
+		}
+		chains[id] = append(chains[id], i)
+	}
+	next := make(chan chainID)
+	var workers sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(order)) {
+		workers.Go(func() {
+			for id := range next {
+				h := s.hosts[id]
+				for _, i := range chains[id] {
+					j := s.judge(run[i].Leaf, run[i].Entry, run[i].Addenda, h)
+					if !j.fork {
+						h = j.next // as Commit will
+					}
+					judged[i] = j
+				}
+			}
+		})
+	}
+	for _, id := range order {
+		next <- id
+	}
+	close(next)
+	workers.Wait()
+}
