@@ -112,6 +112,20 @@ func (c *Client) AddendumOf(ctx context.Context, leaf, digest ledger.Hash, max i
 	return c.addendum(ctx, fmt.Sprintf("?leaf=%x", leaf), digest, max, w)
 }
 
+// OpenAddendum opens an addendum that an entry names, for whoever hashes it himself.
+// The error of one that the ledger does not give is a *Problem.
+func (c *Client) OpenAddendum(ctx context.Context, leaf, digest ledger.Hash) (io.ReadCloser, error) {
+	req, err := c.request(ctx, http.MethodGet, fmt.Sprintf("/%s?leaf=%x", ledger.AddendumPath(digest), leaf), nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.do(req, http.StatusOK)
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
 func (c *Client) addendum(ctx context.Context, query string, digest ledger.Hash, max int64, w io.Writer) error {
 	req, err := c.request(ctx, http.MethodGet, "/"+ledger.AddendumPath(digest)+query, nil)
 	if err != nil {

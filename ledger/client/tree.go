@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -39,8 +40,40 @@ func (c *Client) Tree(at *ledger.Checkpoint) *Tree {
 // Checkpoint returns the checkpoint that all is held to.
 func (t *Tree) Checkpoint() *ledger.Checkpoint { return t.at }
 
+// hashes returns a reader for one answer.
 func (t *Tree) hashes(ctx context.Context) tlog.HashReader {
-	return tlog.TileHashReader(tlog.Tree{N: int64(t.at.Size), Hash: tlog.Hash(t.at.Root)}, &tileReader{ctx, t})
+	r := &tileReader{ctx: ctx, tree: t}
+	return &hashReader{r, tlog.TileHashReader(tlog.Tree{N: int64(t.at.Size), Hash: tlog.Hash(t.at.Root)}, r)}
+}
+
+// ErrTiles is a log whose tiles do not lead to the root that it signed, as against
+// one whose tiles cannot be had.
+var ErrTiles = errors.New("the log's tiles do not lead to the root that it signed")
+
+// A hashReader tells a log that gives other tiles from one that gives none.
+type hashReader struct {
+	tiles  *tileReader
+	hashes tlog.HashReader
+}
+
+func (r *hashReader) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
+	list, err := r.hashes.ReadHashes(indexes)
+	if err != nil && !r.tiles.failed {
+		return nil, fmt.Errorf("%w: %w", ErrTiles, err)
+	}
+	return list, err
+}
+
+// Root returns the root that the tree had when it was smaller.
+func (t *Tree) Root(ctx context.Context, size uint64) (ledger.Hash, error) {
+	if size > t.at.Size || size > 1<<62 {
+		return ledger.Hash{}, fmt.Errorf("root of size %d of a log of size %d", size, t.at.Size)
+	}
+	root, err := tlog.TreeHash(int64(size), t.hashes(ctx))
+	if err != nil {
+		return ledger.Hash{}, fmt.Errorf("root of size %d: %w", size, err)
+	}
+	return ledger.Hash(root), nil
 }
 
 func (t *Tree) has(index uint64) error {
@@ -194,8 +227,9 @@ func (c *Client) tile(ctx context.Context, t tlog.Tile) ([]byte, error) {
 
 // A tileReader reads tiles for a Tree. TileHashReader holds them to its root.
 type tileReader struct {
-	ctx  context.Context
-	tree *Tree
+	ctx    context.Context
+	tree   *Tree
+	failed bool // whether a tile could not be had
 }
 
 func (r *tileReader) Height() int { return tileHeight }
@@ -224,6 +258,7 @@ func (r *tileReader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 		}
 		b, err := r.tree.client.tile(r.ctx, t)
 		if err != nil {
+			r.failed = true
 			return nil, fmt.Errorf("tile %s: %w", t.Path(), err)
 		}
 		if len(b) < t.W*tlog.HashSize || len(b) > bundleSize*tlog.HashSize {

@@ -98,3 +98,45 @@ func TestTree(t *testing.T) {
 		}
 	}
 }
+
+// TestRoots: a tree gives its roots at smaller sizes, and tells tiles that do not
+// fit from tiles that it cannot have.
+func TestRoots(t *testing.T) {
+	const size = 700
+	tree := &testTree{}
+	for n := range int64(size) {
+		tree.add(t, n, fmt.Sprint(n))
+	}
+	alter, away := false, false
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		tile, err := tlog.ParseTilePath("tile/8/" + strings.TrimPrefix(r.URL.Path, "/tile/"))
+		if err != nil || away {
+			http.Error(w, "away", http.StatusBadGateway)
+			return
+		}
+		b, err := tlog.ReadTileData(tile, tree)
+		if err != nil {
+			t.Error(err)
+		}
+		if alter {
+			b[0] ^= 1
+		}
+		w.Write(b)
+	})
+	for n := range uint64(size + 1) {
+		if root, err := c.Tree(tree.at(t, size)).Root(t.Context(), n); err != nil || root != tree.at(t, int64(n)).Root {
+			t.Fatalf("root at %d: %x, %v", n, root, err)
+		}
+	}
+	if _, err := c.Tree(tree.at(t, size)).Root(t.Context(), size+1); err == nil {
+		t.Error("a root beyond the tree")
+	}
+	alter = true
+	if _, err := c.Tree(tree.at(t, size)).Root(t.Context(), 300); !errors.Is(err, ErrTiles) {
+		t.Errorf("tiles altered: %v", err)
+	}
+	away = true
+	if _, err := c.Tree(tree.at(t, size)).Root(t.Context(), 300); err == nil || errors.Is(err, ErrTiles) {
+		t.Errorf("tiles away: %v", err)
+	}
+}
