@@ -20,7 +20,12 @@ const module = "github.com/imaledger/imaledger/"
 var levels = map[string]int{
 	"tpm/ima": 0, "tpm/quote": 0, "tpm/securityfs": 0, "ledger": 0, "witness": 0, "web": 0,
 	"tpm": 1, "ledger/audit": 1, "ledger/client": 1, "ledger/internal/payload": 1, "ledger/internal/index": 1,
-	"ledger/agent": 2, "ledger/server": 2, "ledger/carry": 2, "ledger/gather": 2,
+	"ledger/agent": 2, "ledger/server": 2, "ledger/carry": 2,
+	"ledger/gather":  2,
+	"ledger/monitor": 2,
+
+	"ledger/internal/testlog": 3,
+
 	"cmd/internal/cli": 2, "cmd/internal/trustdir": 3, "cmd/internal/keys": 3, "cmd/internal/guest": 3, "cmd/internal/guest/guestinit": 4, "cmd/imaledger": 4, "cmd/imaledgerd": 4, "cmd/imaledger-agent": 4, "cmd/imaledger-witness": 4,
 }
 

@@ -110,6 +110,8 @@ const (
 	QuorumNotMet        Code = "quorum-not-met"
 	SignatureUnknown    Code = "signature-unknown"
 	LogSplit            Code = "log-split"
+	LogTiles            Code = "log-tiles"
+	LogRollback         Code = "log-rollback"
 	IndexOrder          Code = "index-order"
 	LogFrozen           Code = "log-frozen"
 
@@ -182,6 +184,8 @@ var codeTable = []codeDescription{
 	{QuorumNotMet, Undecided, "fewer witnesses than the policy demands have cosigned the checkpoint"},
 	{SignatureUnknown, Noted, "a checkpoint has signature lines by keys that the policy does not name; nothing vouches for those lines"},
 	{LogSplit, Contradicted, "the log signed two histories"},
+	{LogTiles, Contradicted, "what the log serves does not lead to the root that it signed"},
+	{LogRollback, Undecided, "the log shows an older checkpoint than it has shown before"},
 	{IndexOrder, Contradicted, "the log has a host's entries in another order than the host's chain"},
 	{LogFrozen, Contradicted, "the log went on after the entry that ended it"},
 

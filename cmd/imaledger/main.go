@@ -38,7 +38,8 @@ because evidence is missing, erased, stale or unreachable.`,
 	root.SuggestionsMinimumDistance = 2 // letters that a mistyped command may differ in from a suggested one
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddCommand(newDemoCommand(), newInspectCommand(), newKeygenCommand(), newKeyCommand(), newReplayCommand(), newVerifyCommand(), newPolicyCommand(), newEquivocationCommand(), newSubmitCommand(),
-		newRetentionCommand(), newHoldCommand(), newReleaseCommand(), newEraseCommand(), newAcknowledgeCommand(), newFreezeCommand(), newSucceedCommand())
+		newRetentionCommand(), newHoldCommand(), newReleaseCommand(), newEraseCommand(), newAcknowledgeCommand(), newFreezeCommand(), newSucceedCommand(),
+		newAuditCommand())
 	root.SetHelpCommand(newHelpCommand())
 	// Cobra adds this one itself, and answers an unknown shell with help and exit code 0.
 	root.InitDefaultCompletionCmd(args...)

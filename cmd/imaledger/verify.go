@@ -146,11 +146,14 @@ func notNull[T any](l []T) []T {
 	return l
 }
 
-func verdict(r *audit.Report) string {
-	if r.Class() == ledger.Noted {
+func verdict(r *audit.Report) string { return verdictOf(r.Class()) }
+
+// verdictOf names a class as a verdict.
+func verdictOf(c ledger.Class) string {
+	if c == ledger.Noted {
 		return "verified"
 	}
-	return r.Class().String()
+	return c.String()
 }
 
 // printReport writes a report for people: the verdict, what holds, what was

@@ -188,7 +188,7 @@ func (c *Client) bundle(ctx context.Context, n, size uint64) ([][]byte, error) {
 	list := make([][]byte, 0, t.W)
 	for len(list) < t.W {
 		if len(b) < 2 || len(b)-2 < int(binary.BigEndian.Uint16(b)) {
-			return nil, fmt.Errorf("entries from %d: they end before entry %d", n*bundleSize, n*bundleSize+uint64(len(list)))
+			return nil, fmt.Errorf("%w: entries from %d end before entry %d", ErrTiles, n*bundleSize, n*bundleSize+uint64(len(list)))
 		}
 		end := 2 + int(binary.BigEndian.Uint16(b))
 		list, b = append(list, b[2:end:end]), b[end:]

@@ -1,0 +1,261 @@
+package monitor
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"sync"
+
+	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/audit"
+)
+
+// maxAnchors bounds the verified anchors that are kept: hosts anchor to the newest
+// checkpoint, so neighbours share theirs.
+const maxAnchors = 4096
+
+// An anchored is a segment and its place.
+type anchored struct {
+	index uint64
+	leaf  ledger.Hash
+	*ledger.Segment
+}
+
+func (a *anchored) finding(code ledger.Code, format string, args ...any) ledger.Finding {
+	return ledger.Finding{Code: code, Subject: fmt.Sprintf("%s #%d, anchor", a.Host, a.Sequence), Text: fmt.Sprintf(format, args...), Entry: hex.EncodeToString(a.leaf[:])}
+}
+
+// judgeAnchors holds the checkpoints that the segments of a window are anchored to
+// to the policy, to the segments and to the tree. Each is one that witnesses saw, so
+// one of another history is found here whoever it was shown to: then split is set.
+func (w *walk) judgeAnchors(list []entry) (found, split []ledger.Finding, err error) {
+	var segments []*anchored
+	first := make(map[ledger.Hash]*anchored) // by anchor, of those that are not known
+	for i, e := range list {
+		if s, ok := e.Entry.(*ledger.Segment); ok {
+			a := &anchored{w.Next + uint64(i), e.leaf, s}
+			segments = append(segments, a)
+			if w.anchor(s.Anchor.Note) == nil && first[s.Anchor.Note] == nil {
+				first[s.Anchor.Note] = a
+			}
+		}
+	}
+	results := w.verifyAnchors(first)
+	for _, a := range segments {
+		c := w.anchor(a.Anchor.Note)
+		if c == nil {
+			r := results[a.Anchor.Note]
+			if r.err != nil {
+				return nil, nil, r.err
+			}
+			if r.split != nil {
+				w.split = r.split
+				return nil, []ledger.Finding{r.finding(a)}, nil
+			}
+			if r.denied {
+				w.Unreadable++
+			} else {
+				found = append(found, r.finding(a))
+			}
+			continue
+		}
+		found = append(found, w.place(a, c)...)
+	}
+	return found, nil, nil
+}
+
+// place holds a segment to its anchor.
+func (w *walk) place(a *anchored, c *ledger.Checkpoint) (found []ledger.Finding) {
+	if c.Origin != a.Log || c.Size != a.Anchor.Size || c.Root != a.Anchor.Root {
+		return append(found, a.finding(ledger.AnchorMismatch, "the checkpoint is of %s, size %d, root %x; the segment states %s, %d, %x",
+			c.Origin, c.Size, c.Root, a.Log, a.Anchor.Size, a.Anchor.Root))
+	}
+	if c.Size > a.index {
+		found = append(found, a.finding(ledger.AnchorAfterLeaf, "the checkpoint has size %d, the segment index %d", c.Size, a.index))
+	}
+	notBefore, notAfter := w.Trust.Policy.NotBefore(c), w.times.notAfter(a.index)
+	if notAfter > 0 && notBefore > notAfter {
+		found = append(found, a.finding(ledger.TimeOrder, "the checkpoint was witnessed at %s, the segment was in the log by %s", audit.Time(notBefore), audit.Time(notAfter)))
+	}
+	return found
+}
+
+// An anchorResult is why an anchor is not known: at most one field is set.
+type anchorResult struct {
+	code   ledger.Code
+	text   string
+	denied bool
+	split  [][]byte // two checkpoints that no one history leads to
+	err    error
+}
+
+func (r *anchorResult) finding(a *anchored) ledger.Finding { return a.finding(r.code, "%s", r.text) }
+
+// verifyAnchors verifies anchors side by side, and keeps those that belong to the log.
+func (w *walk) verifyAnchors(first map[ledger.Hash]*anchored) map[ledger.Hash]*anchorResult {
+	results := make(map[ledger.Hash]*anchorResult, len(first))
+	work := make(chan *anchored)
+	var workers sync.WaitGroup
+	for range min(2*runtime.GOMAXPROCS(0), len(first)) { // some wait for the ledger
+		workers.Go(func() {
+			for a := range work {
+				c, r := w.verifyAnchor(a)
+				w.mu.Lock()
+				results[a.Anchor.Note] = r
+				w.mu.Unlock()
+				if c != nil {
+					w.keepAnchor(a.Anchor.Note, c)
+				}
+			}
+		})
+	}
+	for _, a := range first {
+		work <- a
+	}
+	close(work)
+	workers.Wait()
+	return results
+}
+
+func (w *walk) anchor(note ledger.Hash) *ledger.Checkpoint {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.anchors[note]
+}
+
+func (w *walk) keepAnchor(note ledger.Hash, c *ledger.Checkpoint) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.anchors) >= maxAnchors {
+		clear(w.anchors)
+	}
+	w.anchors[note] = c
+	w.times.add(c.Size, w.Trust.Policy.NotAfter(c))
+}
+
+func (w *walk) verifyAnchor(a *anchored) (*ledger.Checkpoint, *anchorResult) {
+	r, status, err := w.open(a.leaf, a.Anchor.Note)
+	switch {
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		return nil, &anchorResult{denied: true}
+	case status == http.StatusNotFound || status == http.StatusGone:
+		return nil, &anchorResult{code: ledger.AnchorMissing, text: fmt.Sprintf("the ledger does not have the checkpoint %x", a.Anchor.Note[:6])}
+	case err != nil:
+		return nil, &anchorResult{err: err}
+	}
+	defer r.Close()
+	raw, err := io.ReadAll(io.LimitReader(r, ledger.MaxCheckpoint+1))
+	if err != nil {
+		return nil, &anchorResult{err: err}
+	}
+	if sha256.Sum256(raw) != a.Anchor.Note {
+		return nil, &anchorResult{code: ledger.AnchorMismatch, text: "the ledger gave other bytes than those that the segment names"}
+	}
+	c, err := w.Trust.Policy.Verify(raw)
+	if err != nil {
+		return nil, &anchorResult{code: audit.CheckpointCode(err), text: err.Error()}
+	}
+	if c.Size > w.seen.Size {
+		return nil, &anchorResult{code: ledger.AnchorAfterLeaf, text: fmt.Sprintf("the checkpoint has size %d, the log shows %d", c.Size, w.seen.Size)}
+	}
+	root, err := w.tree.Root(w.ctx, c.Size)
+	switch {
+	case err != nil:
+		return nil, &anchorResult{err: err}
+	case root != c.Root:
+		return nil, &anchorResult{code: ledger.LogSplit, split: [][]byte{c.Raw, w.seen.Raw},
+			text: fmt.Sprintf("the checkpoint is signed, of size %d and root %x; this log's root at that size is %x", c.Size, c.Root, root)}
+	}
+	return c, nil
+}
+
+// Segment implements audit.Log.
+func (w *walk) Segment(leaf ledger.Hash) (*audit.Placed, bool, error) {
+	for index := range w.leaves.find(leaf) {
+		e, err := w.entryAt(w.ctx, index)
+		if err != nil {
+			return nil, false, err
+		}
+		if e.leaf != leaf {
+			continue // the first bytes of two hashes are the same
+		}
+		s, ok := e.Entry.(*ledger.Segment)
+		if !ok {
+			return nil, false, nil
+		}
+		p := &audit.Placed{Segment: s, NotAfter: w.times.notAfter(index)}
+		c := w.anchor(s.Anchor.Note)
+		if c == nil {
+			var r *anchorResult
+			if c, r = w.verifyAnchor(&anchored{index, leaf, s}); r != nil && r.err != nil {
+				return nil, false, r.err
+			}
+		}
+		if c != nil {
+			p.NotBefore = w.Trust.Policy.NotBefore(c)
+		}
+		return p, true, nil
+	}
+	return nil, false, nil
+}
+
+// lookAhead is how many entries after one are looked at for a checkpoint that
+// includes it.
+const lookAhead = 2 * bundleSize
+
+// NotAfter implements audit.Log: the earliest checkpoint that hosts are anchored to
+// and that includes the entry. The newest checkpoint always does.
+func (w *walk) NotAfter(leaf ledger.Hash) uint64 {
+	for index := range w.leaves.find(leaf) {
+		if e, err := w.entryAt(w.ctx, index); err != nil || e.leaf != leaf {
+			continue
+		}
+		for next := index + 1; next < min(index+lookAhead, w.seen.Size); next++ {
+			e, err := w.entryAt(w.ctx, next)
+			if err != nil {
+				break
+			}
+			if s, ok := e.Entry.(*ledger.Segment); ok && s.Anchor.Size > index {
+				if c, _ := w.verifyAnchor(&anchored{next, e.leaf, s}); c != nil {
+					w.keepAnchor(s.Anchor.Note, c)
+					break
+				}
+			}
+		}
+		return w.times.notAfter(index)
+	}
+	return 0
+}
+
+// entryAt reads an entry that a statement refers to.
+func (w *walk) entryAt(ctx context.Context, index uint64) (entry, error) {
+	from := index - index%bundleSize
+	w.mu.Lock()
+	list := w.bundles[from]
+	w.mu.Unlock()
+	if uint64(len(list)) <= index-from {
+		var err error
+		if list, err = w.readEntries(ctx, from, min(from+bundleSize, w.seen.Size)); err != nil {
+			return entry{}, err
+		}
+		w.mu.Lock()
+		if len(w.bundles) >= 16 {
+			clear(w.bundles)
+		}
+		w.bundles[from] = list
+		w.mu.Unlock()
+	}
+	return list[index-from], nil
+}
+
+func subject(index uint64, e entry) string {
+	if h, ok := e.Entry.(ledger.HostEntry); ok {
+		host, sequence, _ := h.Link()
+		return fmt.Sprintf("%s #%d", host, sequence)
+	}
+	return fmt.Sprintf("entry %d", index)
+}

@@ -1,0 +1,86 @@
+package monitor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/client"
+)
+
+// inMemory is the size in bytes up to which an addendum is read before it is looked
+// at: a connection that breaks is then tried again. attempts is how often.
+const (
+	inMemory = 1 << 20
+	attempts = 4
+)
+
+// A source gives what one entry names, from the ledger. It implements audit.Addenda,
+// which hashes what it gets.
+type source struct {
+	w      *walk
+	leaf   ledger.Hash
+	denied bool // whether the caller may not read something of it
+}
+
+func (s *source) Open(digest ledger.Hash) (io.ReadCloser, bool, error) {
+	r, status, err := s.w.open(s.leaf, digest)
+	switch {
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		s.denied = true
+		return nil, false, nil
+	case status == http.StatusNotFound || status == http.StatusGone:
+		return nil, false, nil
+	case err != nil:
+		return nil, false, err
+	}
+	return r, true, nil
+}
+
+// open reads an addendum, or the begin of a large one. status is that of HTTP where
+// the ledger gives none.
+func (w *walk) open(leaf, digest ledger.Hash) (r io.ReadCloser, status int, err error) {
+	for attempt := range attempts {
+		if attempt > 0 {
+			select {
+			case <-w.ctx.Done():
+				return nil, 0, w.ctx.Err()
+			case <-time.After(time.Duration(attempt) * 500 * time.Millisecond):
+			}
+		}
+		if r, status, err = w.openOnce(w.ctx, leaf, digest); err == nil || status > 0 && status < http.StatusInternalServerError && status != http.StatusTooManyRequests {
+			return r, status, err
+		}
+	}
+	return nil, status, fmt.Errorf("addendum %x: tried %d times: %w", digest[:6], attempts, err)
+}
+
+func (w *walk) openOnce(ctx context.Context, leaf, digest ledger.Hash) (io.ReadCloser, int, error) {
+	body, err := w.Ledger.OpenAddendum(ctx, leaf, digest)
+	var p *client.Problem
+	if errors.As(err, &p) {
+		return nil, p.Status, err
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	var b bytes.Buffer
+	n, err := io.Copy(&b, io.LimitReader(body, inMemory))
+	if err != nil {
+		body.Close()
+		return nil, 0, err
+	}
+	if n < inMemory {
+		body.Close()
+		return io.NopCloser(&b), 0, nil
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(&b, body), body}, 0, nil
+}

@@ -1,0 +1,254 @@
+package monitor
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"sync"
+
+	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/audit"
+	"github.com/imaledger/imaledger/ledger/client"
+)
+
+const (
+	// bundleSize is how many entries one file of a log has.
+	bundleSize = 256
+	// windowSize is how many entries are read ahead, and judged side by side.
+	windowSize = 4 * bundleSize
+	// saveEvery is after how many entries what was judged is written down.
+	saveEvery = 64 * windowSize
+)
+
+// A walk is one audit. It implements audit.Log.
+type walk struct {
+	Config
+	*memory
+	ctx   context.Context
+	since uint64
+	tree  *client.Tree
+	split [][]byte
+
+	mu      sync.Mutex
+	anchors map[ledger.Hash]*ledger.Checkpoint // verified, by digest
+	bundles map[uint64][]entry                 // of what statements refer to
+}
+
+// An entry of the log. It has no Entry where it is none.
+type entry struct {
+	raw  []byte
+	leaf ledger.Hash
+	ledger.Entry
+	err error // why it has none
+}
+
+// A window is a run of entries, read and held to the root.
+type window struct {
+	entries []entry
+	err     error
+}
+
+// entries judges all entries that no earlier audit has judged. What is found is of
+// the log itself; what is found of entries is in the memory.
+func (w *walk) entries() (found []ledger.Finding, err error) {
+	ctx, stop := context.WithCancel(w.ctx)
+	windows := make(chan window, 1)
+	var reader sync.WaitGroup
+	reader.Go(func() { w.read(ctx, windows) })
+	defer reader.Wait()
+	defer stop()
+	saved := w.Next
+	for read := range windows {
+		if read.err != nil {
+			var other *client.OtherBytesError
+			if errors.As(read.err, &other) || errors.Is(read.err, client.ErrTiles) {
+				return []ledger.Finding{tilesFinding(read.err)}, w.save()
+			}
+			return nil, errors.Join(read.err, w.save())
+		}
+		split, err := w.judge(read.entries)
+		if err != nil {
+			// A part of the window was judged, so the memory is between two
+			// entries: what was saved last counts.
+			return nil, err
+		}
+		if split != nil {
+			return split, w.save()
+		}
+		if w.Progress != nil {
+			w.Progress(w.Next, w.seen.Size)
+		}
+		if w.Next-saved >= saveEvery {
+			if err := w.save(); err != nil {
+				return nil, err
+			}
+			saved = w.Next
+		}
+	}
+	return nil, errors.Join(w.ctx.Err(), w.save())
+}
+
+// read reads the entries from the next on, a window ahead of who judges them.
+func (w *walk) read(ctx context.Context, windows chan<- window) {
+	defer close(windows)
+	for from := w.Next; from < w.seen.Size; {
+		to := min(from-from%windowSize+windowSize, w.seen.Size)
+		list, err := w.readEntries(ctx, from, to)
+		select {
+		case windows <- window{list, err}:
+		case <-ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+		from = to
+	}
+}
+
+// readEntries reads the files that have the entries from one index to another, side
+// by side.
+func (w *walk) readEntries(ctx context.Context, from, to uint64) ([]entry, error) {
+	first := from / bundleSize
+	parts := make([][]entry, (to-1)/bundleSize-first+1)
+	errs := make([]error, len(parts))
+	var readers sync.WaitGroup
+	for i := range parts {
+		readers.Go(func() {
+			raw, err := w.tree.Entries(ctx, max(from, (first+uint64(i))*bundleSize))
+			errs[i] = err
+			for _, b := range raw {
+				e := entry{raw: b, leaf: ledger.LeafHash(b)}
+				e.Entry, e.err = ledger.ParseEntry(b)
+				parts[i] = append(parts[i], e)
+			}
+		})
+	}
+	readers.Wait()
+	list := make([]entry, 0, to-from)
+	for i, part := range parts {
+		if errs[i] != nil {
+			return nil, errs[i]
+		}
+		list = append(list, part...)
+	}
+	return list, nil
+}
+
+// judge judges a window, and moves on. After an error nothing that it changed may be
+// kept.
+func (w *walk) judge(list []entry) (split []ledger.Finding, err error) {
+	anchors, split, err := w.judgeAnchors(list)
+	if err != nil || split != nil {
+		return split, err
+	}
+	sources := make([]*source, len(list))
+	var run []audit.Logged
+	for i, e := range list {
+		if e.Entry == nil {
+			w.find(ledger.Finding{Code: ledger.EntryMalformed, Subject: subject(w.Next+uint64(i), e), Text: e.err.Error(), Entry: hex.EncodeToString(e.leaf[:])})
+			continue
+		}
+		logged := audit.Logged{Leaf: e.leaf, Entry: e.Entry}
+		if _, is := e.Entry.(*ledger.Segment); !is || !w.NoPayloads {
+			sources[i] = &source{w: w, leaf: e.leaf}
+			logged.Addenda = sources[i]
+		}
+		run = append(run, logged)
+	}
+	for _, e := range list {
+		w.leaves.add(e.leaf)
+	}
+	judged := w.state.JudgeRun(run)
+	at := 0
+	for i, e := range list {
+		if e.Entry == nil {
+			continue
+		}
+		j := judged[at]
+		at++
+		if j.Err != nil {
+			return nil, j.Err
+		}
+		w.count(e, j, sources[i])
+	}
+	for _, f := range anchors {
+		w.find(f)
+	}
+	w.Next += uint64(len(list))
+	return nil, nil
+}
+
+// count keeps what was found of an entry.
+func (w *walk) count(e entry, j *audit.Judgement, s *source) {
+	denied := s != nil && s.denied
+	if denied {
+		w.Unreadable++
+	}
+	key := hex.EncodeToString(e.leaf[:])
+	for _, f := range j.Findings {
+		switch {
+		case denied && (f.Code == ledger.PayloadMissing || f.Code == ledger.EnrolmentEvidenceMissing):
+		case w.NoPayloads && f.Code == ledger.PayloadMissing:
+		case f.Code == ledger.PayloadMissing && len(w.Missing) < MaxFindings:
+			w.Missing[key] = f
+		default:
+			w.find(f)
+		}
+	}
+	switch x := e.Entry.(type) {
+	case *ledger.Segment:
+		w.Segments++
+		if j.Segment != nil && j.Segment.Replayed {
+			w.Records += j.Segment.Count
+			w.Violations += j.Segment.Violations
+		}
+	case *ledger.Enrolment:
+		w.Enrolments++
+	default:
+		w.Statements++
+		if ledger.Worst(j.Findings) == ledger.Contradicted {
+			break // it states nothing
+		}
+		switch x := x.(type) {
+		case *ledger.Erasure: // it stands after the segments
+			for _, erased := range x.Erased {
+				w.Erased++
+				delete(w.Missing, hex.EncodeToString(erased.Leaf[:]))
+			}
+		case *ledger.Acknowledgement:
+			w.acknowledge(x)
+		}
+	}
+}
+
+// find keeps a finding; of what contradicts nothing its number is enough.
+func (w *walk) find(f ledger.Finding) {
+	switch {
+	case f.Class() == ledger.Noted:
+		w.noted(f.Code)
+	case len(w.Findings) < MaxFindings:
+		w.Findings = append(w.Findings, f)
+	default:
+		w.More++
+	}
+}
+
+func (w *walk) noted(c ledger.Code) { w.Noted[c]++ }
+
+// acknowledge: an operator has said what a gap is.
+func (w *walk) acknowledge(a *ledger.Acknowledgement) {
+	if a.Finding != ledger.Gap {
+		return
+	}
+	of := hex.EncodeToString(a.Entry[:])
+	kept := w.Findings[:0]
+	for _, f := range w.Findings {
+		if f.Code == ledger.Gap && f.Entry == of {
+			w.noted(ledger.GapAcknowledged)
+		} else {
+			kept = append(kept, f)
+		}
+	}
+	w.Findings = kept
+}
