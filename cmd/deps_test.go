@@ -24,7 +24,7 @@ var levels = map[string]int{
 	"ledger/gather":  2,
 	"ledger/monitor": 2,
 
-	"ledger/internal/testlog": 3,
+	"ledger/testlog": 3,
 
 	"cmd/internal/cli": 2, "cmd/internal/trustdir": 3, "cmd/internal/keys": 3, "cmd/internal/guest": 3, "cmd/internal/guest/guestinit": 4, "cmd/imaledger": 4, "cmd/imaledgerd": 4, "cmd/imaledger-agent": 4, "cmd/imaledger-witness": 4,
 }

@@ -168,7 +168,8 @@ func VerifyConsistency(older, newer *Checkpoint, path []Hash) error {
 		return fmt.Errorf("logs %.64q and %.64q: %w", older.Origin, newer.Origin, ErrConsistency)
 	}
 	if err := proof.VerifyConsistency(rfc6962.DefaultHasher, older.Size, newer.Size, proofNodes(path), older.Root[:], newer.Root[:]); err != nil {
-		return fmt.Errorf("%s, size %d to %d: %w: %w", older.Origin, older.Size, newer.Size, err, ErrConsistency)
+		// The library's text has the roots as lists of numbers.
+		return fmt.Errorf("%s: the path does not lead from root %x of size %d to root %x of size %d: %w", older.Origin, older.Root, older.Size, newer.Root, newer.Size, ErrConsistency)
 	}
 	return nil
 }

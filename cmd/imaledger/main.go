@@ -39,7 +39,7 @@ because evidence is missing, erased, stale or unreachable.`,
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddCommand(newDemoCommand(), newInspectCommand(), newKeygenCommand(), newKeyCommand(), newReplayCommand(), newVerifyCommand(), newPolicyCommand(), newEquivocationCommand(), newSubmitCommand(),
 		newRetentionCommand(), newHoldCommand(), newReleaseCommand(), newEraseCommand(), newAcknowledgeCommand(), newFreezeCommand(), newSucceedCommand(),
-		newAuditCommand())
+		newAuditCommand(), newFollowCommand(), newCosignCommand())
 	root.SetHelpCommand(newHelpCommand())
 	// Cobra adds this one itself, and answers an unknown shell with help and exit code 0.
 	root.InitDefaultCompletionCmd(args...)

@@ -16,8 +16,8 @@ import (
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/client"
-	"github.com/imaledger/imaledger/ledger/internal/testlog"
 	"github.com/imaledger/imaledger/ledger/monitor"
+	"github.com/imaledger/imaledger/ledger/testlog"
 )
 
 const origin = "log.example/test"
