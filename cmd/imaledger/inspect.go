@@ -61,7 +61,7 @@ list, joined in their order.
 Nothing is proven by a list alone: for that, replay it against a quote.`,
 		Example: `  imaledger inspect /sys/kernel/security/ima/binary_runtime_measurements
   imaledger inspect --json --records list | jq -r '.items[].path'`,
-		Args: aList,
+		Args: someArguments("the measurement list"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list, err := openJoinedList(args, bank)
 			if err != nil {

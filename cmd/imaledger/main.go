@@ -39,7 +39,7 @@ because evidence is missing, erased, stale or unreachable.`,
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddCommand(newDemoCommand(), newInspectCommand(), newKeygenCommand(), newKeyCommand(), newReplayCommand(), newVerifyCommand(), newPolicyCommand(), newEquivocationCommand(), newSubmitCommand(),
 		newRetentionCommand(), newHoldCommand(), newReleaseCommand(), newEraseCommand(), newAcknowledgeCommand(), newFreezeCommand(), newSucceedCommand(),
-		newAuditCommand(), newFollowCommand(), newCosignCommand())
+		newBundleCommand(), newProveCommand(), newRecordCommand(), newAuditCommand(), newFollowCommand(), newCosignCommand())
 	root.SetHelpCommand(newHelpCommand())
 	// Cobra adds this one itself, and answers an unknown shell with help and exit code 0.
 	root.InitDefaultCompletionCmd(args...)
@@ -91,12 +91,14 @@ func oneArgument(what string) cobra.PositionalArgs {
 	}
 }
 
-// aList is cobra.MinimumNArgs(1) for measurement lists.
-func aList(_ *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return errors.New("the measurement list is missing")
+// someArguments is cobra.MinimumNArgs(1), and its error says what is wanted.
+func someArguments(what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return fmt.Errorf("%s is missing", what)
+		}
+		return nil
 	}
-	return nil
 }
 
 // newHelpCommand is cobra's help, but for an unknown command, which is an error.

@@ -69,7 +69,7 @@ question undecided (3); so does --pcrs left out where the quote covers registers
 that the list does not extend.`,
 		Example: `  imaledger replay --attest quote.tpms_attest --signature quote.tpmt_signature \
       --ak ak.tpmt_public --pcrs pcrs.json --nonce 01 binary_runtime_measurements`,
-		Args: aList,
+		Args: someArguments("the measurement list"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list, err := openJoinedList(args, f.bank)
 			if err != nil {

@@ -16,15 +16,20 @@ import (
 )
 
 func newVerifyCommand() *cobra.Command {
-	var trustDir, policyFile, entryFile string
+	var trustDir, policyFile, entryFile, recordFile, reportFile string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "verify [--json] (--trust DIR EVIDENCE | --policy FILE --entry FILE PROOF)",
-		Short: "Verify a bundle of evidence, or a proof of any log, offline",
+		Use:   "verify [--json] (--trust DIR EVIDENCE... | --policy FILE --entry FILE PROOF)",
+		Short: "Verify bundles of evidence, or a proof of any log, offline",
 		Long: `verify checks a bundle of evidence against a trust folder, with no network and no
 other input: that the log includes each entry and witnesses saw it, that each
 TPM quote was made for its place, that the records replay to the quoted values,
-and that nothing is missing between the first record and the last.
+and that nothing is missing between the first record and the last. Several bundles
+are held to one another, too: a log that shows each reader another history is found
+where their bundles meet.
+
+--record has a proof of one record, and the bundle need not have the records then.
+--report writes a page that prints well, for who reads no terminals.
 
 The trust folder has the files policy (the log, the witnesses, the quorum) and
 rules (registrars, accepted grades), and certificates of TPM vendors in roots/.
@@ -37,10 +42,18 @@ index, the size, and the times of the cosignatures that counted.
 Exit codes: 0 verified, 1 contradicted by evidence, 2 wrong usage, 3 undecided
 because evidence is missing or erased, or too few witnesses have seen it.`,
 		Example: `  imaledger verify --trust trust/ evidence.tar
+  imaledger verify --trust trust/ --report january.html web1.tar db1.tar
+  imaledger verify --trust trust/ --record sshd.record sshd.tar
   imaledger verify --policy policy --entry release.txt release.txt.tlog-proof`,
-		Args: oneArgument("the file to verify"),
+		Args: someArguments("the file to verify"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
+			case len(args) > 1 && (trustDir == "" || recordFile != ""):
+				return verifyUsage(cmd, "%d files: --policy and --record go with one", len(args))
+			case trustDir == "" && (recordFile != "" || reportFile != ""):
+				return verifyUsage(cmd, "--record and --report are for bundles of evidence, which --trust says by whose keys to verify")
+			case recordFile != "" && reportFile != "":
+				return verifyUsage(cmd, "--record and --report: give either")
 			case trustDir != "" && (policyFile != "" || entryFile != ""):
 				return verifyUsage(cmd, "--trust is for a bundle of evidence, --policy and --entry for a proof: give either")
 			case trustDir == "" && policyFile == "" && entryFile == "":
@@ -56,36 +69,42 @@ because evidence is missing or erased, or too few witnesses have seen it.`,
 			if err != nil {
 				return err
 			}
-			report, err := verifyFile(trust, args[0])
-			if err != nil {
+			var checked []*checkedBundle
+			for _, name := range args {
+				report, err := verifyFile(trust, name)
+				if err != nil {
+					return err
+				}
+				checked = append(checked, &checkedBundle{name, report})
+			}
+			if recordFile != "" {
+				return checkRecordProof(cmd.OutOrStdout(), trust, recordFile, args[0], checked[0].Report, asJSON)
+			}
+			if err := printReports(cmd.OutOrStdout(), trust, checked, asJSON); err != nil {
 				return err
 			}
-			if asJSON {
-				// A list is a list also where it is empty: null breaks the reader who loops over it.
-				report.Findings, report.Segments = notNull(report.Findings), notNull(report.Segments)
-				err = printJSON(cmd.OutOrStdout(), struct {
-					Verdict    string   `json:"verdict"`
-					Statements []string `json:"statements"`
-					*audit.Report
-				}{verdict(report), notNull(report.Statements()), report})
-			} else {
-				err = printReport(cmd.OutOrStdout(), trust, report)
+			if reportFile != "" {
+				if err := writeHTMLReport(reportFile, trust, checked); err != nil {
+					return err
+				}
 			}
-			if err != nil || report.Class() == ledger.Noted {
-				return err
+			if class := worstOf(checked); class != ledger.Noted {
+				return cli.Exit(int(class))
 			}
-			return cli.Exit(int(report.Class()))
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&trustDir, "trust", "", "trust folder")
 	cmd.Flags().StringVar(&policyFile, "policy", "", "policy `file`, for a proof")
 	cmd.Flags().StringVar(&entryFile, "entry", "", "`file` with the entry that the proof is of")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
+	cmd.Flags().StringVar(&recordFile, "record", "", "proof of one record, a `file`")
+	cmd.Flags().StringVar(&reportFile, "report", "", "write a page for people to this `file`")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON: cmd/imaledger/JSON.md says what is in it")
 	return cmd
 }
 
-func verifyUsage(cmd *cobra.Command, what string) error {
-	return cli.WithHint(cli.Usagef("%s", what), "usage: %s; with --help, all of it", cmd.UseLine())
+func verifyUsage(cmd *cobra.Command, format string, args ...any) error {
+	return cli.WithHint(cli.Usagef(format, args...), "usage: %s; with --help, all of it", cmd.UseLine())
 }
 
 // readLimited reads a file of at most max bytes.

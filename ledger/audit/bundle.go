@@ -22,6 +22,10 @@ type Report struct {
 	Witnessed uint64 `json:"witnessed,omitempty"` // Unix seconds
 	// Successions are logs of the bundle that follow one another.
 	Successions []Succession `json:"successions,omitempty"`
+
+	trees  map[treeID]ledger.Hash // roots, of every checkpoint that verified
+	nodes  map[nodeID]ledger.Hash
+	chains map[chainPlace]ledger.Hash
 }
 
 // Class returns the report's verdict.
@@ -76,6 +80,13 @@ func CheckBundle(trust *ledger.Trust, b *ledger.Bundle) (*Report, error) {
 		}
 	}
 	c.oneTree()
+	r.trees, r.nodes, r.chains = c.roots, c.nodes, make(map[chainPlace]ledger.Hash)
+	for _, it := range items {
+		if _, ok := it.entry.(ledger.HostEntry); ok {
+			chain, n := it.place()
+			r.chains[chainPlace{chain, n}] = it.leaf
+		}
+	}
 	c.acknowledge()
 	c.unreferenced()
 	c.frozen(items)

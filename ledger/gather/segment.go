@@ -206,3 +206,29 @@ func (l *Ledger) enrolmentOf(ctx context.Context, s *ledger.Segment) (*Entry, er
 	}
 	return nil, found(ledger.AKNotEnrolled, subject(s.Host, s.Sequence), "the host's chain has no enrolment of AK %.16s… before it", s.AK)
 }
+
+// Proven gathers one entry of any kind by its index in the log, with all that it
+// names: of a segment what Segment gathers.
+func (l *Ledger) Proven(ctx context.Context, index uint64) (*Evidence, error) {
+	e, err := l.Entry(ctx, index)
+	if err != nil {
+		return nil, err
+	}
+	c := l.collect(Options{})
+	switch x := e.Entry.(type) {
+	case *ledger.Segment:
+		err = c.segments(ctx, []*Entry{e})
+	case *ledger.Enrolment:
+		err = c.enrolment(ctx, e)
+	case *ledger.Appraisal:
+		if err = c.entry(ctx, e, l.Checkpoint()); err == nil {
+			err = c.addendum(ctx, ledger.FolderEvidence, e, x.Report)
+		}
+	default:
+		err = c.entry(ctx, e, l.Checkpoint())
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c.Evidence, nil
+}

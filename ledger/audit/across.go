@@ -1,0 +1,52 @@
+package audit
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/imaledger/imaledger/ledger"
+)
+
+// A chainPlace is a place of a host's chain.
+type chainPlace struct {
+	chainID
+	sequence uint64
+}
+
+// Across holds bundles to one another that were each checked with the same trust
+// folder: what one of them cannot show, that a log signed two trees of one size or
+// took two entries for one place of a host's chain, two of them can. Names are the
+// bundles', for people.
+func Across(names []string, reports []*Report) []ledger.Finding {
+	c := &bundleCheck{Report: &Report{}, roots: make(map[treeID]ledger.Hash), nodes: make(map[nodeID]ledger.Hash)}
+	chains := make(map[chainPlace]int) // the first report that has it
+	for i, r := range reports {
+		for id, root := range r.trees {
+			if other, known := c.roots[id]; known && other != root {
+				c.find(ledger.LogSplit, names[i], "log %s signed two trees of size %d: %x, and %x in another bundle", id.origin, id.size, root, other)
+			}
+			c.roots[id] = root
+		}
+		// Of nodes that contradict others the lowest says the most.
+		order := slices.SortedFunc(maps.Keys(r.nodes), func(a, b nodeID) int {
+			return cmp.Or(cmp.Compare(a.level, b.level), cmp.Compare(a.origin, b.origin), cmp.Compare(a.index, b.index))
+		})
+		split := false
+		for _, id := range order {
+			split = split || c.node(names[i], id, r.nodes[id])
+		}
+		for place, leaf := range r.chains {
+			first, known := chains[place]
+			if !known {
+				chains[place] = i
+			} else if other := reports[first].chains[place]; other != leaf {
+				c.find(ledger.ChainFork, fmt.Sprintf("%s #%d", place.host, place.sequence), "%s has entry %x there, %s has %x", names[first], other[:6], names[i], leaf[:6])
+			}
+		}
+	}
+	c.oneTree()
+	slices.SortFunc(c.Findings, func(a, b ledger.Finding) int { return cmp.Or(cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Text, b.Text)) })
+	return c.Findings
+}
