@@ -60,11 +60,11 @@ The file needs no ledger and no network any more.`,
 				}
 				from, to, err = l.Between(cmd.Context(), host, first, last)
 			case boot:
-				if to, err = l.Newest(cmd.Context(), host); err == nil {
+				if to, err = newest(cmd, l, host); err == nil {
 					from, err = l.Boot(cmd.Context(), host, to)
 				}
 			case !cmd.Flags().Changed("to"):
-				to, err = l.Newest(cmd.Context(), host)
+				to, err = newest(cmd, l, host)
 			}
 			if err != nil {
 				return answered(err)
@@ -99,6 +99,16 @@ The file needs no ledger and no network any more.`,
 		}
 	}
 	return cmd
+}
+
+// newest returns the newest place of a host's chain, and says where it is the ledger's
+// word alone.
+func newest(cmd *cobra.Command, l *gather.Ledger, host string) (uint64, error) {
+	n, scanned, err := l.NewestInLog(cmd.Context(), host)
+	if err == nil && !scanned {
+		fmt.Fprintf(cmd.ErrOrStderr(), "that #%d is the newest of host %s is the ledger's word: imaledger audit reads the whole log\n", n, host)
+	}
+	return n, err
 }
 
 // handOut verifies evidence, writes it to a file, and prints the report. Evidence

@@ -77,6 +77,7 @@ type selected struct {
 	segment *ledger.Segment // nil for another entry
 	record  uint64
 	has     bool // whether a record was selected
+	unread  int  // newer segments whose records were not given, of a search
 }
 
 // find finds what is selected.
@@ -139,7 +140,7 @@ func (s *selection) find(ctx context.Context, l *gather.Ledger) (*selected, erro
 
 // search looks through a host's segments, the newest first.
 func (s *selection) search(ctx context.Context, l *gather.Ledger, filter *ima.Filter) (*selected, error) {
-	newest, err := l.Newest(ctx, s.host)
+	newest, _, err := l.NewestInLog(ctx, s.host)
 	if err != nil {
 		return nil, answered(err)
 	}
@@ -158,7 +159,7 @@ func (s *selection) search(ctx context.Context, l *gather.Ledger, filter *ima.Fi
 			case err != nil:
 				return nil, answered(err)
 			case has:
-				found.record, found.has = record, true
+				found.record, found.has, found.unread = record, true, unread
 				return found, nil
 			}
 		}
@@ -267,7 +268,10 @@ verifiers of other logs read: a c2sp.org/tlog-proof, and the entry that it is of
 					return err
 				}
 			}
-			return handOut(cmd.OutOrStdout(), cmd.ErrOrStderr(), l, evidence, out, asJSON)
+			if err := handOut(cmd.OutOrStdout(), cmd.ErrOrStderr(), l, evidence, out, asJSON); err != nil || found.unread == 0 {
+				return err
+			}
+			return cli.Undecidedf("what is proven holds; whether it is the newest such record is undecided, since the records of %d newer segments are erased or not for you to read", found.unread)
 		},
 	}
 	r.flags(cmd)

@@ -64,6 +64,48 @@ func (l *Ledger) Between(ctx context.Context, host string, since, until uint64) 
 	return max(from, 1) - 1, min(to, newest), nil
 }
 
+// maxScan is how many entries are looked at for a host's newer ones: 25 MB or so.
+const maxScan = 10_000
+
+// NewestInLog is Newest, and looks through the entries after that one for another of
+// the host, which the ledger then hides: found is a *FindingError. scanned is false
+// where there are too many of them, or they are not for the caller to read.
+func (l *Ledger) NewestInLog(ctx context.Context, host string) (sequence uint64, scanned bool, err error) {
+	if sequence, err = l.Newest(ctx, host); err != nil {
+		return 0, false, err
+	}
+	newest, err := l.HostEntry(ctx, host, sequence)
+	if err != nil {
+		return 0, false, err
+	}
+	size := l.Checkpoint().Size
+	if size-newest.Index > maxScan {
+		return sequence, false, nil
+	}
+	for from := newest.Index + 1; from < size; {
+		list, err := l.Entries(ctx, from)
+		if notGiven(status(err)) {
+			return sequence, false, nil
+		}
+		if err != nil {
+			return 0, false, otherBytes(err)
+		}
+		for i, raw := range list {
+			e, err := ledger.ParseEntry(raw)
+			if err != nil {
+				continue // of no host
+			}
+			if h, ok := e.(ledger.HostEntry); ok {
+				if name, n, _ := h.Link(); name == host {
+					return 0, true, found(ledger.ChainBroken, subject(host, n), "the ledger says that the host's chain ends with #%d, and the log has #%d at index %d", sequence, n, from+uint64(i))
+				}
+			}
+		}
+		from += uint64(len(list))
+	}
+	return sequence, true, nil
+}
+
 // Boot returns the sequence number of the segment that begins the boot, or the
 // restart, which a host's segment belongs to: the nearest one before it that does not
 // continue another.

@@ -1,0 +1,267 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/imaledger/imaledger/ledger"
+)
+
+// A liar stands before an honest ledger and alters its answers.
+type liar struct {
+	*httptest.Server
+	ledger *url.URL
+	lie    func(path string, status int, body []byte) (int, []byte) // nil for the truth
+	told   int                                                      // answers that were altered
+}
+
+func newLiar(t *testing.T, ledgerURL string) *liar {
+	t.Helper()
+	to, err := url.Parse(ledgerURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &liar{ledger: to}
+	proxy := httputil.NewSingleHostReverseProxy(to)
+	proxy.ModifyResponse = func(r *http.Response) error {
+		if l.lie == nil {
+			return nil
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return err
+		}
+		status, altered := l.lie(r.Request.URL.Path, r.StatusCode, bytes.Clone(body))
+		if status != r.StatusCode || !bytes.Equal(altered, body) {
+			l.told++
+		}
+		if status != r.StatusCode {
+			r.StatusCode, r.Status = status, fmt.Sprintf("%d %s", status, http.StatusText(status))
+		}
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(altered)), int64(len(altered))
+		r.Header.Set("Content-Length", fmt.Sprint(len(altered)))
+		return nil
+	}
+	l.Server = httptest.NewServer(proxy)
+	t.Cleanup(l.Close)
+	return l
+}
+
+// liedTo are the commands that read a ledger, each with what it asks for.
+func liedTo(url, trust, state, out string) map[string][]string {
+	at := []string{"--ledger", url, "--trust", trust}
+	command := func(args ...string) []string { return append(append([]string{args[0]}, at...), args[1:]...) }
+	return map[string][]string{
+		"audit":        command("audit"),
+		"audit again":  command("audit", "--state", state),
+		"cosign":       command("cosign", "--state", filepath.Join(out, "cosign"), "--key", filepath.Join(out, "auditor.key")),
+		"bundle":       command("bundle", "--host", "web1.example", "--out", filepath.Join(out, "b.tar")),
+		"bundle, boot": command("bundle", "--host", "web1.example", "--boot", "--out", filepath.Join(out, "b.tar")),
+		"prove":        command("prove", "--host", "web1.example", "--sequence", "2"),
+		"prove, path":  command("prove", "--host", "web1.example", "--path", "boot_aggregate"),
+		"prove, index": command("prove", "--index", "2"),
+		"record":       command("record", "--host", "web1.example", "--sequence", "2", "--record", "3", "--sealed", "--out", filepath.Join(out, "r")),
+	}
+}
+
+// TestLyingLedger: no command that reads a ledger says verified where a ledger alters,
+// withholds or reorders what it has, or shows another history; and each says so
+// where it is told the truth.
+func TestLyingLedger(t *testing.T) {
+	ctx := context.Background()
+	dir := t.TempDir()
+	d, err := startDemo(ctx, dir, time.Now)
+	t.Cleanup(func() { d.close() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := d.hosts[0]
+	if err := web.boot(); err != nil {
+		t.Fatal(err)
+	}
+	if err := web.enrol(ctx, d); err != nil {
+		t.Fatal(err)
+	}
+	var segments []*ledger.Segment
+	seal := func() {
+		t.Helper()
+		if _, err := web.measure(10); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := web.seal(ctx, d, 0); err != nil {
+			t.Fatal(err)
+		}
+		s, err := ledger.ParseSegment(d.entries[len(d.entries)-1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		segments = append(segments, s)
+	}
+	for range 2 {
+		seal()
+	}
+	older, err := d.client.Checkpoint(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		seal()
+	}
+	trust, state := filepath.Join(dir, "trust"), filepath.Join(dir, "state")
+	l := newLiar(t, d.url)
+	if code, _, talk := tool(t, "keygen", "--kind", "witness", "--name", "auditor.example", "--out", filepath.Join(dir, "auditor.key")); code != 0 {
+		t.Fatal(talk)
+	}
+	for name, args := range liedTo(l.URL, trust, state, dir) {
+		if code, out, talk := tool(t, args...); code != 0 {
+			t.Fatalf("%s, told the truth: %d\n%s%s", name, code, out, talk)
+		}
+	}
+	payload := "/" + ledger.AddendumPath(segments[1].Payload.Digest)
+	anchor := "/" + ledger.AddendumPath(segments[1].Anchor.Note)
+	at := func(prefix string, f func([]byte) []byte) func(string, int, []byte) (int, []byte) {
+		return func(path string, status int, body []byte) (int, []byte) {
+			if strings.HasPrefix(path, prefix) && status == http.StatusOK && len(body) > 0 {
+				body = f(body)
+			}
+			return status, body
+		}
+	}
+	status := func(prefix string, code int) func(string, int, []byte) (int, []byte) {
+		return func(path string, was int, body []byte) (int, []byte) {
+			if strings.HasPrefix(path, prefix) {
+				return code, nil
+			}
+			return was, body
+		}
+	}
+	unsigned := func(line string) func([]byte) []byte { // a checkpoint without some lines
+		return func(b []byte) []byte {
+			var kept []byte
+			for _, l := range bytes.SplitAfter(b, []byte("\n")) {
+				if !bytes.HasPrefix(l, []byte("— "+line)) {
+					kept = append(kept, l...)
+				}
+			}
+			return kept
+		}
+	}
+	swapped := func(b []byte) []byte { // the first two entries of a file
+		n := 2 + int(b[0])<<8 + int(b[1])
+		m := n + 2 + int(b[n])<<8 + int(b[n+1])
+		return append(append(append([]byte{}, b[n:m]...), b[:n]...), b[m:]...)
+	}
+	flip := func(b []byte) []byte { b[len(b)/2] ^= 1; return b }
+	for _, row := range []struct {
+		name string
+		lie  func(path string, status int, body []byte) (int, []byte)
+		// passes are commands that the lie does not reach: what they say is true.
+		passes []string
+	}{
+		{"a payload altered", at(payload, flip), []string{"audit again"}},
+		{"a payload withheld", status(payload, http.StatusNotFound), []string{"audit again"}},
+		{"an erasure claimed that no entry states", status(payload, http.StatusGone), []string{"audit again"}},
+		{"an anchor altered", at(anchor, flip), []string{"audit again"}},
+		{"an anchor withheld", status(anchor, http.StatusNotFound), []string{"audit again", "prove, path"}},
+		{"an entry altered", func(path string, status int, body []byte) (int, []byte) {
+			if strings.HasPrefix(path, "/leaf/") || strings.HasPrefix(path, "/tile/entries/") {
+				body = flip(body)
+			}
+			return status, body
+		}, []string{"audit again"}},
+		{"entries reordered", func(path string, status int, body []byte) (int, []byte) {
+			if strings.HasPrefix(path, "/tile/entries/") && status == http.StatusOK {
+				body = swapped(body)
+			}
+			if strings.HasPrefix(path, "/leaf/") { // as a mirror, which has entries in files alone
+				return http.StatusNotFound, nil
+			}
+			return status, body
+		}, []string{"audit again"}},
+		{"a tile altered", at("/tile/0/", flip), []string{"audit again"}},
+		{"a tile withheld", status("/tile/0/", http.StatusNotFound), []string{"audit again"}},
+		{"a checkpoint altered", at("/checkpoint", flip), nil},
+		{"a checkpoint without the log's signature", at("/checkpoint", unsigned("demo.example")), nil},
+		{"a checkpoint without a quorum", at("/checkpoint", unsigned("witness")), nil},
+		{"no checkpoint", status("/checkpoint", http.StatusNotFound), nil},
+		{"a checkpoint of a forked log", at("/checkpoint", func([]byte) []byte {
+			// The log's owner can sign it; honest witnesses do not.
+			text := fmt.Sprintf("%s\n6\n%s\n", demoOrigin, base64.StdEncoding.EncodeToString(make([]byte, 32)))
+			forked, err := note.Sign(&note.Note{Text: text}, d.logSigner)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return forked
+		}), nil},
+		{"an older checkpoint", at("/checkpoint", func([]byte) []byte { return older }),
+			// What they prove of the older tree is true, and they say of which time it
+			// is; an older tree than was seen is found by who remembers.
+			[]string{"audit", "cosign", "bundle", "bundle, boot", "prove", "prove, path", "prove, index", "record"}},
+		{"a host's newest segment withheld", func(path string, status int, body []byte) (int, []byte) {
+			if strings.HasSuffix(path, "/head") {
+				body = bytes.Replace(body, []byte(`"sequence":4`), []byte(`"sequence":3`), 1)
+			}
+			return status, body
+		}, []string{"audit", "audit again", "cosign", "prove", "prove, index", "record"}},
+		{"a chain's list with another's index", func(path string, status int, body []byte) (int, []byte) {
+			if strings.HasSuffix(path, "/chain") {
+				body = bytes.ReplaceAll(body, []byte(`"index":2`), []byte(`"index":1`))
+			}
+			return status, body
+		}, []string{"audit", "audit again", "cosign", "prove, index"}},
+	} {
+		for name, args := range liedTo(l.URL, trust, state, dir) {
+			t.Run(row.name+"/"+name, func(t *testing.T) {
+				l.lie, l.told = row.lie, 0
+				defer func() { l.lie = nil }()
+				passes := false
+				for _, p := range row.passes {
+					passes = passes || p == name
+				}
+				if name == "cosign" {
+					args = append(args, "--state", filepath.Join(t.TempDir(), "cosign"))
+					// Its key has cosigned before: a new folder is a witness's rollback.
+					args = append(args, "--key", newAuditorKey(t))
+				}
+				code, out, talk := tool(t, args...)
+				if passes {
+					if code != 0 {
+						t.Errorf("exit code %d\n%s%s", code, out, talk)
+					}
+					return
+				}
+				if code != 1 && code != 3 {
+					t.Errorf("exit code %d, want 1 or 3\n%s%s", code, out, talk)
+				}
+				if strings.Contains(out, "VERIFIED") && !strings.Contains(talk, "undecided") {
+					t.Errorf("it says verified:\n%s", out)
+				}
+				if l.told == 0 {
+					t.Error("nothing was altered: the test shows nothing")
+				}
+			})
+		}
+	}
+}
+
+func newAuditorKey(t *testing.T) string {
+	t.Helper()
+	key := filepath.Join(t.TempDir(), "auditor.key")
+	if code, _, talk := tool(t, "keygen", "--kind", "witness", "--name", "auditor.example", "--out", key); code != 0 {
+		t.Fatal(talk)
+	}
+	return key
+}
