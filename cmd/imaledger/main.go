@@ -18,6 +18,21 @@ import (
 func main() { cli.Main("imaledger", run) }
 
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	root := newRoot()
+	// Cobra adds this one itself, and answers an unknown shell with help and exit code 0.
+	root.InitDefaultCompletionCmd(args...)
+	if completion, _, err := root.Find([]string{"completion"}); err == nil && completion != root {
+		completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	return execute(ctx, root, args)
+}
+
+// newRoot makes the tool with all its commands.
+func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "imaledger",
 		Short: "Check what Linux machines measured, without trusting anyone's word",
@@ -39,18 +54,10 @@ because evidence is missing, erased, stale or unreachable.`,
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddCommand(newDemoCommand(), newInspectCommand(), newKeygenCommand(), newKeyCommand(), newReplayCommand(), newVerifyCommand(), newPolicyCommand(), newEquivocationCommand(), newSubmitCommand(),
 		newRetentionCommand(), newHoldCommand(), newReleaseCommand(), newEraseCommand(), newAcknowledgeCommand(), newFreezeCommand(), newSucceedCommand(),
-		newBundleCommand(), newProveCommand(), newRecordCommand(), newAuditCommand(), newFollowCommand(), newCosignCommand())
+		newBundleCommand(), newProveCommand(), newRecordCommand(), newHostsCommand(), newEnrolmentsCommand(), newTrustCommand(), newDoctorCommand(), newManCommand(),
+		newAuditCommand(), newFollowCommand(), newCosignCommand())
 	root.SetHelpCommand(newHelpCommand())
-	// Cobra adds this one itself, and answers an unknown shell with help and exit code 0.
-	root.InitDefaultCompletionCmd(args...)
-	if completion, _, err := root.Find([]string{"completion"}); err == nil && completion != root {
-		completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	}
-	root.SetArgs(args)
-	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	return execute(ctx, root, args)
+	return root
 }
 
 // execute runs the command. An error of the call itself, which cobra found and

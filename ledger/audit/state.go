@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
+	"slices"
 
 	"github.com/imaledger/imaledger/ledger"
 )
@@ -100,6 +103,21 @@ func (s *State) Host(log, name string) *Host { return s.hosts[chainID{log, name}
 
 // CountHosts returns how many hosts have a chain.
 func (s *State) CountHosts() int { return len(s.hosts) }
+
+// Hosts gives the hosts and the states of their chains, by name. They must not be
+// changed.
+func (s *State) Hosts() iter.Seq2[string, *Host] {
+	return func(yield func(string, *Host) bool) {
+		for _, id := range slices.SortedFunc(maps.Keys(s.hosts), chainID.compare) {
+			if !yield(id.host, s.hosts[id]) {
+				return
+			}
+		}
+	}
+}
+
+// Boot returns the reset counter of the newest segment's quote.
+func (h *Host) Boot() uint32 { return h.quote.reset }
 
 // Head returns the newest entry of a host's chain in a log.
 func (s *State) Head(log, host string) (leaf ledger.Hash, sequence uint64, ok bool) {

@@ -52,6 +52,8 @@ type Report struct {
 	More uint64 `json:"more,omitempty"`
 	// Checkpoint is the newest that verified, as it was signed.
 	Checkpoint []byte `json:"-"`
+	// Fleet are the hosts, by name.
+	Fleet []Host `json:"-"`
 	// Split are two checkpoints that no one history leads to, older first.
 	Split [][]byte `json:"split,omitempty"`
 }
@@ -204,5 +206,6 @@ func (w *walk) report(found []ledger.Finding) *Report {
 		r.Findings = append(r.Findings, ledger.Finding{Code: ledger.PayloadMissing, Subject: "payloads", Text: "the records were not looked at, as was asked for"})
 	}
 	r.Findings = append(r.Findings, found...)
+	r.Fleet = w.fleet(r.Findings)
 	return r
 }
