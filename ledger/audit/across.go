@@ -47,6 +47,8 @@ func Across(names []string, reports []*Report) []ledger.Finding {
 		}
 	}
 	c.oneTree()
-	slices.SortFunc(c.Findings, func(a, b ledger.Finding) int { return cmp.Or(cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Text, b.Text)) })
+	slices.SortFunc(c.Findings, func(a, b ledger.Finding) int {
+		return cmp.Or(cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Text, b.Text))
+	})
 	return c.Findings
 }
