@@ -58,6 +58,15 @@ only what is new is read.`,
 	return cmd
 }
 
+// An enrolmentJSON is an enrolment in force.
+type enrolmentJSON struct {
+	Host     string           `json:"host"`
+	Grade    ledger.Grade     `json:"grade"`
+	AK       string           `json:"ak"` // hex
+	EK       string           `json:"ek"` // hex
+	Findings []ledger.Finding `json:"findings"`
+}
+
 func newEnrolmentsCommand() *cobra.Command {
 	var a auditing
 	cmd := &cobra.Command{
@@ -69,16 +78,9 @@ its grade, its AK and its EK. What is wrong with one stands below it.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.list(cmd, func(w io.Writer, r *monitor.Report) error {
-				type enrolment struct {
-					Host     string           `json:"host"`
-					Grade    ledger.Grade     `json:"grade"`
-					AK       string           `json:"ak"`
-					EK       string           `json:"ek"`
-					Findings []ledger.Finding `json:"findings"`
-				}
-				list := []enrolment{}
+				list := []enrolmentJSON{}
 				for _, h := range r.Fleet {
-					e := enrolment{h.Host, h.Grade, h.AK, h.EK, []ledger.Finding{}}
+					e := enrolmentJSON{h.Host, h.Grade, h.AK, h.EK, []ledger.Finding{}}
 					for _, f := range h.Findings {
 						if c := string(f.Code); strings.HasPrefix(c, "enrolment-") || strings.HasPrefix(c, "ak-") || strings.HasPrefix(c, "ek-") {
 							e.Findings = append(e.Findings, f)
