@@ -186,16 +186,8 @@ func (l *list) rewrite(b ima.Bank, at state) error {
 
 // writeIn writes a record as the kernel's file of a bank has it.
 func writeIn(w *bufio.Writer, b ima.Bank, r *ima.Record) error {
-	digest := make([]byte, b.Size())
-	if !r.Violation() {
-		digest = r.Sum(b, ima.KernelStyles()[b])
-	}
-	for _, part := range [][]byte{r.Raw[:4], digest, r.Raw[4+len(r.Digest):]} {
-		if _, err := w.Write(part); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := w.Write(r.AppendIn(nil, b, ima.KernelStyles()[b]))
+	return err
 }
 
 // section reads bytes of the list.
