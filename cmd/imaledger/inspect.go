@@ -234,9 +234,12 @@ func boots(list []uint64) string {
 
 // isTerminal reports whether w is a terminal, and colour is wanted
 // (https://no-color.org).
-func isTerminal(w io.Writer) bool {
+func isTerminal(w io.Writer) bool { return os.Getenv("NO_COLOR") == "" && onTerminal(w) }
+
+// onTerminal reports whether people see what is written to w.
+func onTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" {
+	if !ok {
 		return false
 	}
 	info, err := f.Stat()

@@ -126,35 +126,53 @@ func readLimited(name string, max int64) ([]byte, error) {
 
 // verifyFile checks a bundle in a file.
 func verifyFile(trust *ledger.Trust, name string) (*audit.Report, error) {
+	f, _, report, err := checkFile(trust, name)
+	if err != nil {
+		return nil, err
+	}
+	return report, f.Close()
+}
+
+// checkFile is verifyFile, and leaves the bundle open. It is nil where no byte of it
+// can be believed.
+func checkFile(trust *ledger.Trust, name string) (*os.File, *ledger.Bundle, *audit.Report, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, cli.Undecidedf("evidence: %w", err)
+		return nil, nil, nil, cli.Undecidedf("evidence: %w", err)
 	}
-	defer f.Close()
+	b, report, err := checkBundle(trust, f)
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, f.Close())
+	}
+	return f, b, report, nil
+}
+
+func checkBundle(trust *ledger.Trust, f *os.File) (*ledger.Bundle, *audit.Report, error) {
+	name := f.Name()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, cli.Undecidedf("evidence: %w", err)
+		return nil, nil, cli.Undecidedf("evidence: %w", err)
 	}
 	if info.IsDir() {
-		return nil, cli.WithHint(cli.Usagef("%s is a folder, want a bundle of evidence", name), "a bundle is a tar file; a kernel's list is looked at with inspect")
+		return nil, nil, cli.WithHint(cli.Usagef("%s is a folder, want a bundle of evidence", name), "a bundle is a tar file; a kernel's list is looked at with inspect")
 	}
 	if !info.Mode().IsRegular() { // its size is 0, and it would be taken for a bundle cut short
-		return nil, cli.WithHint(cli.Usagef("%s is no regular file, want a bundle of evidence", name), "write what comes through a pipe to a file first: verify reads it back and forth")
+		return nil, nil, cli.WithHint(cli.Usagef("%s is no regular file, want a bundle of evidence", name), "write what comes through a pipe to a file first: verify reads it back and forth")
 	}
 	b, err := ledger.OpenBundle(f, info.Size())
 	var bad *ledger.BundleError
 	if errors.As(err, &bad) {
 		// No byte of it can be believed, so there is nothing to go on with.
-		return &audit.Report{Findings: []ledger.Finding{{Code: bad.Code, Subject: bad.File, Text: bad.What}}}, nil
+		return nil, &audit.Report{Findings: []ledger.Finding{{Code: bad.Code, Subject: bad.File, Text: bad.What}}}, nil
 	}
 	if err != nil {
-		return nil, cli.Undecidedf("%s: %w", name, err)
+		return nil, nil, cli.Undecidedf("%s: %w", name, err)
 	}
 	report, err := audit.CheckBundle(trust, b)
 	if err != nil {
-		return nil, cli.Undecidedf("%s: %w", name, err)
+		return nil, nil, cli.Undecidedf("%s: %w", name, err)
 	}
-	return report, nil
+	return b, report, nil
 }
 
 // notNull gives an empty list for nil.

@@ -168,8 +168,6 @@ func stylesOf(selection ima.Selection) []ima.Styles {
 	return list
 }
 
-var styleNames = map[ima.Style]string{ima.StyleDigest: "digest", ima.StylePadded: "padded", ima.StylePaddedFF: "padded-ff"}
-
 // body fills in what the records under the quote give.
 func (in *Input) body(s *ledger.Segment, q *quote.Quote, cut *ima.Cut, styles ima.Styles, base ima.Values) error {
 	digest, records, err := in.payload(cut)
@@ -205,7 +203,7 @@ func (in *Input) body(s *ledger.Segment, q *quote.Quote, cut *ima.Cut, styles im
 			s.Base = append(s.Base, ledger.PCR{Bank: bank, Index: pcr, Value: start})
 			s.End = append(s.End, ledger.PCR{Bank: bank, Index: pcr, Value: cut.End[at]})
 			if n := len(s.Styles); n == 0 || s.Styles[n-1].Bank != bank {
-				s.Styles = append(s.Styles, ledger.BankStyle{Bank: bank, Style: styleNames[styles[at.Bank]]})
+				s.Styles = append(s.Styles, ledger.BankStyle{Bank: bank, Style: styles[at.Bank].String()})
 			}
 		}
 	}

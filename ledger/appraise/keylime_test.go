@@ -3,6 +3,7 @@ package appraise
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"maps"
@@ -87,9 +88,8 @@ func TestKeylimeBuffers(t *testing.T) {
 	block, _ := pem.Decode(s.read(t, s.certificate))
 	digest := sha256.Sum256(block.Bytes)
 	key := measured{path: ".ima", digest: digest[:], buf: block.Bytes}
-	hex := func(b [32]byte) string { return strings.ToLower(hexOf(b[:])) }
 	p := mustKeylime(t, map[string]any{
-		"keyrings": map[string]any{".ima": []string{hex(digest)}},
+		"keyrings": map[string]any{".ima": []string{hex.EncodeToString(digest[:])}},
 		"ima-buf":  map[string]any{"kernel_version": []string{zeros}},
 		"ima":      map[string]any{"ignored_keyrings": []string{".builtin"}, "log_hash_alg": "sha1", "dm_policy": nil},
 	})
@@ -111,16 +111,6 @@ func TestKeylimeBuffers(t *testing.T) {
 	wantJudgement(t, "a file after its key", judge(t, p, file), Passed, RuleKeylimeLearned)
 	file.digest = digest[:]
 	wantJudgement(t, "another file with that signature", judge(t, p, file), Failed, RuleKeylimeDigests)
-}
-
-func hexOf(b []byte) string {
-	const digits = "0123456789abcdef"
-	var s strings.Builder
-	for _, c := range b {
-		s.WriteByte(digits[c>>4])
-		s.WriteByte(digits[c&15])
-	}
-	return s.String()
 }
 
 // TestKeylimeKeys: verification-keys vouch for files, with and without key IDs.

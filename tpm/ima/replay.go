@@ -24,6 +24,25 @@ const (
 	StylePaddedFF
 )
 
+// styleNames are the formats' names.
+var styleNames = [...]string{StyleDigest: "digest", StylePadded: "padded", StylePaddedFF: "padded-ff"}
+
+// String returns digest, padded or padded-ff.
+func (s Style) String() string {
+	if int(s) < len(styleNames) {
+		return styleNames[s]
+	}
+	return fmt.Sprintf("style %d", byte(s))
+}
+
+// ParseStyle reads what String writes.
+func ParseStyle(name string) (Style, error) {
+	if i := slices.Index(styleNames[:], name); i >= 0 {
+		return Style(i), nil
+	}
+	return 0, fmt.Errorf("unknown style %.16q: want digest, padded or padded-ff", name)
+}
+
 // Styles gives banks their style; one that is missing has StyleDigest.
 type Styles map[Bank]Style
 
