@@ -95,6 +95,32 @@ func (o *operator) state(ctx context.Context, s ledger.Statement) (*stated, erro
 	if err := ledger.Sign(s, o.signer); err != nil {
 		return nil, cli.Usagef("%w", err) // a reason with a line break, or the like
 	}
+	return o.submit(ctx, s)
+}
+
+// stateWith is state for a statement that has an addendum.
+func (o *operator) stateWith(ctx context.Context, s ledger.Statement, addendum ledger.Addendum, content io.ReadSeeker) (*stated, error) {
+	if err := ledger.Sign(s, o.signer); err != nil {
+		return nil, cli.Usagef("%w", err)
+	}
+	err := client.Upload(ctx, s.Marshal(), o.client.SubmitLeaf, func() error {
+		if _, err := content.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		return o.client.PutAddendum(ctx, addendum.Digest, int64(addendum.Size), content)
+	})
+	var p *client.Problem
+	if errors.As(err, &p) && len(p.Findings) > 0 {
+		return nil, refusedStatement(p)
+	}
+	if err != nil {
+		return nil, unreachable(err)
+	}
+	return o.submit(ctx, s)
+}
+
+// submit submits a signed statement.
+func (o *operator) submit(ctx context.Context, s ledger.Statement) (*stated, error) {
 	raw := s.Marshal()
 	leaf := ledger.LeafHash(raw)
 	a, err := o.client.SubmitLeaf(ctx, raw, o.wait)

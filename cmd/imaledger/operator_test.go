@@ -32,13 +32,13 @@ type scriptedLedgerKey struct{}
 // scriptLedger runs a ledger for a script: "ledger start" gives $LEDGER, the
 // folder trust and the operator's key operator.key, and has web1.example submit
 // two segments; "ledger days N" lets N days pass for the witnesses, after which
-// web1.example submits another; "ledger bundle FILE" writes everything that the
-// log has. "ledger next" starts an empty ledger with another log, $NEXT, whose key
+// web1.example submits another; "ledger bundle FILE [SEQUENCE]" writes everything
+// that the log has, but for segments before a sequence number. "ledger next" starts an empty ledger with another log, $NEXT, whose key
 // is $NEXTKEY; from "ledger start" on the trust folder names it too, if asked for by
 // "ledger start next".
 func scriptLedger(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: ledger start [next]|days N|bundle FILE|next")
+		ts.Fatalf("usage: ledger start [next]|days N|bundle FILE [SEQUENCE]|next")
 	}
 	l, _ := ts.Value(scriptedLedgerKey{}).(**scriptedLedger)
 	ctx := context.Background()
@@ -81,7 +81,13 @@ func scriptLedger(ts *testscript.TestScript, neg bool, args []string) {
 		(*l).ahead.Add(int64(n) * int64(24*time.Hour))
 		(*l).submitOne(ts, 3)
 	case "bundle":
-		sources, err := (*l).everything(ctx)
+		from := 0
+		if len(args) > 2 {
+			var err error
+			from, err = strconv.Atoi(args[2])
+			ts.Check(err)
+		}
+		sources, err := (*l).everything(ctx, uint64(from))
 		ts.Check(err)
 		ts.Check(writeBundle(ts.MkAbs(args[1]), sources))
 	}
@@ -110,9 +116,9 @@ func (s *scriptedLedger) startNext(ts *testscript.TestScript) string {
 	return url
 }
 
-// everything is a bundle of the whole log, read as a stranger reads it. What is
-// erased is not in it.
-func (s *scriptedLedger) everything(ctx context.Context) ([]ledger.BundleSource, error) {
+// everything is a bundle of the whole log but for segments before a sequence number,
+// read as a stranger reads it. What is erased is not in it.
+func (s *scriptedLedger) everything(ctx context.Context, from uint64) ([]ledger.BundleSource, error) {
 	raw, err := s.client.Checkpoint(ctx)
 	if err != nil {
 		return nil, err
@@ -129,15 +135,18 @@ func (s *scriptedLedger) everything(ctx context.Context) ([]ledger.BundleSource,
 			return nil, err
 		}
 		leaf := ledger.LeafHash(raw)
+		entry, err := ledger.ParseEntry(raw)
+		if err != nil {
+			return nil, err
+		}
+		if seg, ok := entry.(*ledger.Segment); ok && seg.Sequence < from {
+			continue
+		}
 		a, err := s.client.Proof(ctx, leaf, demoWait)
 		if err != nil {
 			return nil, err
 		}
 		sources = append(sources, ledger.SourceBytes(ledger.FolderLeaves, raw, ledger.Hash{}), ledger.SourceBytes(ledger.FolderProofs, []byte(a.Proof), leaf))
-		entry, err := ledger.ParseEntry(raw)
-		if err != nil {
-			return nil, err
-		}
 		for _, digest := range entry.Addenda() {
 			folder := ledger.FolderEvidence
 			if seg, ok := entry.(*ledger.Segment); ok {

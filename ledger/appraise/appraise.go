@@ -7,6 +7,7 @@ package appraise
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/imaledger/imaledger/tpm/ima"
 )
@@ -57,6 +58,26 @@ type Appraiser struct {
 	// Quoted returns the value of a quoted register, nil where there is none. It may
 	// be nil itself.
 	Quoted func(ima.Slot) []byte
+}
+
+// A Learner is a policy that what it judged has changed.
+type Learner interface {
+	Policy
+	// Fresh returns the policy as it was before the first record.
+	Fresh() Policy
+}
+
+// Fresh returns an appraiser for the records of another boot or host: no key that was
+// loaded in the one vouches for files in the other.
+func (a *Appraiser) Fresh() *Appraiser {
+	b := *a
+	b.Policies = slices.Clone(a.Policies)
+	for i, p := range b.Policies {
+		if l, ok := p.(Learner); ok {
+			b.Policies[i] = l.Fresh()
+		}
+	}
+	return &b
 }
 
 // Judge judges the next record.

@@ -195,6 +195,13 @@ func (p *Keylime) Judge(_ *ima.Record, f *ima.Fields) Judgement {
 	return p.judgeDigest(RuleKeylimeDigests, p.digests, f)
 }
 
+// Fresh implements Learner.
+func (p *Keylime) Fresh() Policy {
+	c := *p
+	c.learned = Keyring{}
+	return &c
+}
+
 func (p *Keylime) excluded(path []byte) bool { return p.excludes != nil && p.excludes.Match(path) }
 
 func (p *Keylime) judgeDigest(rule string, part map[string][]string, f *ima.Fields) Judgement {

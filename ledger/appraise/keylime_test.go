@@ -109,6 +109,9 @@ func TestKeylimeBuffers(t *testing.T) {
 	wantJudgement(t, "a file of an ignored key", judge(t, p, file), Failed, RuleKeylimeDigests)
 	wantJudgement(t, "the key", judge(t, p, key), Passed, RuleKeylimeKeyrings)
 	wantJudgement(t, "a file after its key", judge(t, p, file), Passed, RuleKeylimeLearned)
+	fresh := (&Appraiser{Policies: []Policy{p}}).Fresh()
+	wantJudgement(t, "a file of another boot", fresh.Judge(file.record(t)), Failed, RuleKeylimeDigests)
+	wantJudgement(t, "and of this one still", judge(t, p, file), Passed, RuleKeylimeLearned)
 	file.digest = digest[:]
 	wantJudgement(t, "another file with that signature", judge(t, p, file), Failed, RuleKeylimeDigests)
 }
