@@ -56,7 +56,7 @@ because evidence is missing, erased, stale or unreachable.`,
 		newRetentionCommand(), newHoldCommand(), newReleaseCommand(), newEraseCommand(), newAcknowledgeCommand(), newFreezeCommand(), newSucceedCommand(),
 		newBundleCommand(), newProveCommand(), newRecordCommand(), newHostsCommand(), newEnrolmentsCommand(), newTrustCommand(), newDoctorCommand(), newManCommand(),
 		newAuditCommand(), newFollowCommand(), newCosignCommand())
-	root.AddCommand(newExportCommand(), newAppraiseCommand())
+	root.AddCommand(newExportCommand(), newAppraiseCommand(), newImportCommand())
 	root.SetHelpCommand(newHelpCommand())
 	return root
 }

@@ -28,9 +28,9 @@ const (
 // A Keylime is a runtime policy of Keylime, version 1 of its JSON. It judges as
 // Keylime's verifier does (keylime/ima/ima.py), with these differences, all but the
 // last on the strict side: an exclude is a regular expression of RE2's syntax, and its
-// classes \w, \d, \s are ASCII's; a digest of fs-verity is never one of a file;
-// and templates that Keylime cannot read, such as ima-ngv2, are judged by their file
-// digest.
+// classes \w, \d, \s are ASCII's; a digest of fs-verity is never one of a file; a
+// signature that says it is EVM's is none over a file; and templates that Keylime
+// cannot read, such as ima-ngv2, are judged by their file digest.
 //
 // It learns the keys that records load into keyrings, so it judges the records of one
 // host, in their order.
