@@ -60,8 +60,8 @@ func (e *evidence) signable(r *appraisalReport) (*evidenceSegment, error) {
 		return nil, cli.WithHint(cli.Undecidedf("the policy leaves records undecided, and a verdict in the log is passed or failed"), "the records are listed above")
 	}
 	first, last := e.segments[0], e.segments[len(e.segments)-1]
-	if first.Host != last.Host {
-		return nil, cli.WithHint(cli.Usagef("the evidence is of several hosts, and a verdict is on one"), "give a bundle for each")
+	if slices.ContainsFunc(e.segments, func(s *evidenceSegment) bool { return s.Host != last.Host || s.Log != last.Log }) {
+		return nil, cli.WithHint(cli.Usagef("the evidence is of several hosts or logs, and a verdict is on one host in one log"), "give a bundle for each")
 	}
 	if r.Verdict == appraise.Failed {
 		return last, nil // what fails fails whatever stands before it
@@ -71,7 +71,7 @@ func (e *evidence) signable(r *appraisalReport) (*evidenceSegment, error) {
 		if err != nil {
 			return nil, cli.Undecidedf("%s: %w", e.name, err)
 		}
-		if a, ok := entry.(*ledger.Appraisal); ok && a.Host == first.Host && a.Passed {
+		if a, ok := entry.(*ledger.Appraisal); ok && a.Log == first.Log && a.Host == first.Host && a.Passed {
 			begins = begins || a.Segment == first.Previous
 		}
 	}

@@ -189,7 +189,7 @@ func divide(segments []*evidenceSegment) []boot {
 }
 
 func (s *evidenceSegment) continues(before *evidenceSegment) bool {
-	return s.Host == before.Host && s.Join.Kind == ledger.JoinContinues && s.report.ResetCount == before.report.ResetCount && s.First == before.First+before.Count
+	return s.Log == before.Log && s.Host == before.Host && s.Join.Kind == ledger.JoinContinues && s.report.ResetCount == before.report.ResetCount && s.First == before.First+before.Count
 }
 
 // whole reports whether the boot is there from its first record on.

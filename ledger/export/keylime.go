@@ -27,7 +27,7 @@ type KeylimeEvidence struct {
 }
 
 // ErrKeylime is evidence that is sound and that Keylime's verifier cannot check.
-var ErrKeylime = errors.New("Keylime's verifier cannot check it")
+var ErrKeylime = errors.New("the verifier of Keylime cannot check it")
 
 // keylimePCR is the one register whose records it takes.
 const keylimePCR = ima.DefaultPCR
