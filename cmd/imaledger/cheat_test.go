@@ -25,7 +25,7 @@ func scriptCheat(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	l, _ := ts.Value(scriptedLedgerKey{}).(**scriptedLedger)
 	c := &cheat{ts: ts, demo: (*l).demo}
-	sources, err := (*l).everything(context.Background())
+	sources, err := (*l).everything(context.Background(), 0)
 	ts.Check(err)
 	for _, raw := range c.demo.entries {
 		c.leaves = append(c.leaves, ledger.LeafHash(raw))
