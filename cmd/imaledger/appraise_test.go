@@ -66,10 +66,7 @@ func TestAppraiseReport(t *testing.T) {
 		if len(flags) != 2 {
 			continue
 		}
-		var r struct {
-			appraisalReport
-			Items []appraisedRecord `json:"items"`
-		}
+		var r appraisalReport
 		decodeStrict(t, stdout, &r)
 		if r.Records != 12 || r.Passed != 6 || r.Failed != 6 || len(r.Items) != 12 || r.Evidence.Verdict != "none" {
 			t.Errorf("%+v", r)

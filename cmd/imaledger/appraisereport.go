@@ -30,6 +30,8 @@ type appraisalReport struct {
 	appraise.Summary
 	Findings  []ledger.Finding `json:"findings"`
 	Statement *stated          `json:"statement,omitempty"` // in the log; not in its own report
+	// Items are what was judged. They are never in memory all at once: see writeJSON.
+	Items []appraisedRecord `json:"items,omitempty"`
 
 	shown []appraisedRecord // the first that did not pass
 	items *os.File          // every record, a line of JSON each

@@ -8,7 +8,9 @@ import (
 	"testing"
 
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/appraise"
 	"github.com/imaledger/imaledger/ledger/audit"
+	"github.com/imaledger/imaledger/ledger/export"
 	"github.com/imaledger/imaledger/ledger/monitor"
 )
 
@@ -84,6 +86,10 @@ func TestJSONPage(t *testing.T) {
 		"alert": jsonKeys(reflect.TypeFor[alert]()), "checkup": jsonKeys(reflect.TypeFor[checkup]()), "replay": jsonKeys(reflect.TypeFor[replayReport]()),
 		"counters": jsonKeys(reflect.TypeFor[replayCounters]()), "list": jsonKeys(reflect.TypeFor[inspectReport]()), "item": jsonKeys(reflect.TypeFor[inspectRecord]()),
 		"proof": jsonKeys(reflect.TypeFor[provenEntry]()), "cosignature": jsonKeys(reflect.TypeFor[entryCosignature]()), "statement": jsonKeys(reflect.TypeFor[stated]()),
+		"appraisal": jsonKeys(reflect.TypeFor[appraisalReport]()), "appraised evidence": jsonKeys(reflect.TypeFor[appraisedEvidence]()), "policy": jsonKeys(reflect.TypeFor[appraisalPolicy]()),
+		"policy file": jsonKeys(reflect.TypeFor[policyFile]()), "rule": jsonKeys(reflect.TypeFor[appraise.RuleCount]()), "appraised record": jsonKeys(reflect.TypeFor[appraisedRecord]()),
+		"import": jsonKeys(reflect.TypeFor[importReport]()), "cut": jsonKeys(reflect.TypeFor[importedCut]()), "line": jsonKeys(reflect.TypeFor[export.Line]()),
+		"verification": jsonKeys(reflect.TypeFor[export.Verification]()),
 	}
 	printed["audit"]["verdict"] = jsonKeys(reflect.TypeFor[verdict]())["verdict"]
 	for name, keys := range printed {

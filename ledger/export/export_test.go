@@ -213,7 +213,7 @@ func TestHostileNames(t *testing.T) {
 	for _, name := range hostile {
 		all := named(t, name)
 		text := mustWrite(t, "jsonl", Options{}, all)
-		var l line
+		var l Line
 		if bytes.Count(text, []byte("\n")) != 1 || bytes.ContainsAny(text[:len(text)-1], "\x1b\r") {
 			t.Errorf("%q: jsonl is %q", name, text)
 		}
@@ -271,7 +271,7 @@ func TestUnfit(t *testing.T) {
 		}
 	}
 	// Lines have a form for each.
-	var l line
+	var l Line
 	if err := json.Unmarshal(mustWrite(t, "jsonl", Options{}, record(t, "\xff", []byte{1})), &l); err != nil || l.Data != "01" || l.Fault == "" {
 		t.Errorf("%+v, %v", l, err)
 	}

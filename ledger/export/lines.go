@@ -12,8 +12,8 @@ import (
 	"github.com/imaledger/imaledger/tpm/ima"
 )
 
-// A line is a record in JSON Lines. Its keys are stable.
-type line struct {
+// A Line is a record in JSON Lines. Its keys are stable.
+type Line struct {
 	Host     string            `json:"host,omitempty"`
 	Boot     uint32            `json:"boot"`
 	Restart  uint32            `json:"restart"`
@@ -41,8 +41,8 @@ type line struct {
 	Fault        string            `json:"fault,omitempty"`  // and why
 }
 
-func newLine(r *Record) *line {
-	l := &line{
+func newLine(r *Record) *Line {
+	l := &Line{
 		Host: r.Host, Boot: r.Boot, Restart: r.Restart, Index: r.Number, Segment: r.Segment, PCR: r.PCR,
 		Proof: r.Proof(), Extended: map[string]string{}, Template: ima.Printable(r.Template),
 	}
