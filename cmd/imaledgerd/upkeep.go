@@ -52,6 +52,9 @@ func printCheck(w io.Writer, r *server.CheckReport) (err error) {
 	for _, d := range r.Damage {
 		print("damaged: %s\n", d)
 	}
+	for _, u := range r.Unknown {
+		print("not known: %s\n", u)
+	}
 	for _, f := range r.Findings {
 		print("%s\n", f)
 	}

@@ -46,23 +46,38 @@ type archive struct {
 
 // openArchive reads nothing but the published checkpoint, which it does not judge.
 func openArchive(dir string, trust *ledger.Trust) (*archive, error) {
+	a, err := viewArchive(dir, trust)
+	if err != nil {
+		return nil, err
+	}
+	return a, a.readPublished()
+}
+
+// viewArchive reads nothing.
+func viewArchive(dir string, trust *ledger.Trust) (*archive, error) {
 	a := &archive{dir: dir, trust: trust, addenda: payload.View(filepath.Join(dir, addendaDir))}
 	files := archiveReader{client.FileFetcher{Root: filepath.Join(dir, logDir)}}
 	a.log = treeLog{dir: files.Root, policy: trust.Policy, reader: files}
 	if _, err := os.Stat(files.Root); err != nil {
 		return nil, fmt.Errorf("no ledger there: %w", err)
 	}
-	raw, err := files.ReadCheckpoint(context.Background())
+	return a, nil
+}
+
+// readPublished reads the published checkpoint. Errors are ledger.ErrCheckpoint
+// where it has not the form of one.
+func (a *archive) readPublished() error {
+	raw, err := a.log.reader.ReadCheckpoint(context.Background())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return a, nil
+		return nil
 	case err != nil:
-		return nil, err
+		return err
 	}
 	if a.published, err = ledger.ParseCheckpoint(raw); err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(files.Root, layout.CheckpointPath), err)
+		return fmt.Errorf("%s: %w", filepath.Join(a.log.dir, layout.CheckpointPath), err)
 	}
-	return a, nil
+	return nil
 }
 
 // archiveReader implements tessera.LogReader on a directory.

@@ -34,6 +34,9 @@ type CheckReport struct {
 	Findings  []ledger.Finding `json:"findings"`
 	// Damage are files of the log that do not fit the others.
 	Damage []string `json:"damage"`
+	// Unknown are checkpoints with signatures by keys that the trust folder does not
+	// name, so that nothing says whether their bytes are as they were.
+	Unknown []string `json:"unknown"`
 }
 
 // Class returns the report's verdict.
@@ -41,7 +44,11 @@ func (r *CheckReport) Class() ledger.Class {
 	if len(r.Damage) > 0 {
 		return ledger.Contradicted
 	}
-	return ledger.Worst(r.Findings)
+	worst := ledger.Worst(r.Findings)
+	if worst == ledger.Noted && len(r.Unknown) > 0 {
+		return ledger.Undecided
+	}
+	return worst
 }
 
 // Check reads everything in a ledger's directory: every tile and entry against the
@@ -49,12 +56,12 @@ func (r *CheckReport) Class() ledger.Class {
 // its digest, the checkpoints that are kept of each day. It changes nothing, and
 // the ledger may be running. An error means that the check could not be made.
 func Check(ctx context.Context, dir string, trust *ledger.Trust, progress Progress) (*CheckReport, error) {
-	a, err := openArchive(dir, trust)
+	a, err := viewArchive(dir, trust)
 	if err != nil {
 		return nil, fmt.Errorf("check %s: %w", dir, err)
 	}
 	c := &check{
-		CheckReport: &CheckReport{Findings: []ledger.Finding{}, Damage: []string{}}, archive: a, ctx: ctx, progress: progress, state: audit.NewState(trust),
+		CheckReport: &CheckReport{Findings: []ledger.Finding{}, Damage: []string{}, Unknown: []string{}}, archive: a, ctx: ctx, progress: progress, state: audit.NewState(trust),
 		index: make(map[ledger.Hash]uint64), missing: make(map[ledger.Hash][]ledger.Finding), named: make(map[ledger.Hash]bool), hosts: make(map[string]bool),
 		tree: (&compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}).NewEmptyRange(0),
 	}
@@ -95,14 +102,35 @@ func (c *check) damage(format string, args ...any) {
 }
 
 func (c *check) checkpoint() error {
-	if c.published == nil {
+	err := c.readPublished()
+	if errors.Is(err, ledger.ErrCheckpoint) {
+		c.damage("%v; %s", err, publishAgain)
 		return nil
 	}
-	c.Origin, c.Published = c.published.Origin, c.published.Size
-	if _, err := c.trust.Policy.Verify(c.published.Raw); err != nil {
-		c.Findings = append(c.Findings, ledger.Finding{Code: audit.CheckpointCode(err), Subject: "checkpoint", Text: err.Error()})
+	if err != nil || c.published == nil {
+		return err
 	}
+	c.Origin, c.Published = c.published.Origin, c.published.Size
+	c.signed("checkpoint", c.published.Raw, publishAgain)
 	return nil
+}
+
+// publishAgain is what mends the published checkpoint.
+const publishAgain = "remove the file, and the ledger publishes another when it is started"
+
+// signed judges a checkpoint that the ledger keeps, and returns it if the policy
+// accepts it.
+func (c *check) signed(name string, raw []byte, mend string) *ledger.Checkpoint {
+	cp, err := c.trust.Policy.Verify(raw)
+	switch {
+	case err != nil:
+		c.Findings = append(c.Findings, ledger.Finding{Code: audit.CheckpointCode(err), Subject: name, Text: err.Error()})
+	case cp.Unknown > 0:
+		// A reader passes over such lines. The ledger wrote none: it asks nobody whom
+		// its trust folder does not name.
+		c.Unknown = append(c.Unknown, fmt.Sprintf("%s: %d signature lines name no key of the trust folder: they were altered, and %s, or the folder lacks keys that it had: it keeps a witness's line though no quorum counts it", name, cp.Unknown, mend))
+	}
+	return cp
 }
 
 // tiles holds every tile to the entries, and all to the checkpoint.
@@ -161,9 +189,8 @@ func (c *check) days() (err error) {
 		if err != nil {
 			return err
 		}
-		day, err := c.trust.Policy.Verify(raw)
-		if err != nil {
-			c.Findings = append(c.Findings, ledger.Finding{Code: audit.CheckpointCode(err), Subject: historyDir + "/" + f.Name(), Text: err.Error()})
+		day := c.signed(historyDir+"/"+f.Name(), raw, "copy the file from a backup")
+		if day == nil {
 			continue
 		}
 		root, found, err := c.log.root(c.ctx, day.Size)
