@@ -26,7 +26,8 @@ type options struct {
 	dir, listen, origin, key          string
 	registrars                        cli.Strings
 	pinned, password, token           string
-	checkpointInterval, batchAge      time.Duration
+	checkpointInterval, republish     time.Duration
+	batchAge                          time.Duration
 	sessionLife                       time.Duration
 	publicPayloads, allowSoftwareKeys bool
 	door                              doorOptions
@@ -110,6 +111,7 @@ func (o *options) serveFlags(fs *flag.FlagSet) {
 	fs.StringVar(&o.origin, "origin", "", "the log's `origin`, where --key gives no name")
 	fs.Var(&o.registrars, "registrar", "private `key` of a registrar, or the URL of a registrar elsewhere; may be repeated")
 	fs.DurationVar(&o.checkpointInterval, "checkpoint-interval", server.DefaultCheckpointInterval, "`time` between checkpoints, at least 100ms")
+	fs.DurationVar(&o.republish, "republish-interval", server.DefaultRepublishInterval, "`time` after which an idle log has its checkpoint cosigned anew, so that the next quote's time is known closely")
 	fs.DurationVar(&o.batchAge, "batch-age", server.DefaultBatchMaxAge, "`time` for which entries are gathered for one write")
 	fs.BoolVar(&o.publicPayloads, "public-payloads", false, "serve measurement records and evidence to everyone")
 	fs.BoolVar(&o.allowSoftwareKeys, "allow-software-keys", false, "enrol hosts without a TPM, for demonstrations; the trust folder must accept grade software")

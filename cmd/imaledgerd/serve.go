@@ -38,7 +38,7 @@ func serveLedger(ctx context.Context, o *options, stdout io.Writer) error {
 func (o *options) config() (server.Config, error) {
 	c := server.Config{
 		Dir: o.dir, AllowSoftware: o.allowSoftwareKeys, PublicPayloads: o.publicPayloads,
-		CheckpointInterval: o.checkpointInterval, BatchMaxAge: o.batchAge, SessionLife: o.sessionLife,
+		CheckpointInterval: o.checkpointInterval, RepublishInterval: o.republish, BatchMaxAge: o.batchAge, SessionLife: o.sessionLife,
 	}
 	switch {
 	case o.dir == "":

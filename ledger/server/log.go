@@ -20,11 +20,8 @@ import (
 )
 
 const (
-	batchMaxSize = 1024
-	// republishInterval bounds how old the cosignatures on an idle log get, and
-	// so how close below a quote's anchor can stand.
-	republishInterval = time.Minute
-	witnessTimeout    = 5 * time.Second
+	batchMaxSize   = 1024
+	witnessTimeout = 5 * time.Second
 )
 
 // treeLog is the Tessera log in a directory.
@@ -49,7 +46,7 @@ func openLog(ctx context.Context, c *Config, fail func(error)) (*treeLog, error)
 	l := &treeLog{dir: filepath.Join(c.Dir, "log"), policy: c.Trust.Policy, logger: c.Logger}
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.witnesses = newWitnesses(l.policy, c.Logger)
-	l.newest = newPublication(l.policy, c.CheckpointInterval, c.Logger, fail)
+	l.newest = newPublication(l.policy, c.CheckpointInterval, c.RepublishInterval, c.Logger, fail)
 	var first note.Signer
 	var more []note.Signer
 	l.signers, first, more = watchSigners(c)
@@ -57,7 +54,7 @@ func openLog(ctx context.Context, c *Config, fail func(error)) (*treeLog, error)
 		WithCheckpointSigner(first, more...).
 		WithBatching(batchMaxSize, c.BatchMaxAge).
 		WithCheckpointInterval(c.CheckpointInterval).
-		WithCheckpointRepublishInterval(max(republishInterval, c.CheckpointInterval))
+		WithCheckpointRepublishInterval(c.RepublishInterval)
 	group, err := witnessGroup(c)
 	if err != nil {
 		return nil, err

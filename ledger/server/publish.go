@@ -19,11 +19,12 @@ import (
 // Tessera's own awaiter is not used: one failed read of the checkpoint fails all
 // who wait.
 type publication struct {
-	policy   *ledger.Policy
-	interval time.Duration
-	logger   *slog.Logger
-	fail     func(error)
-	keep     func(*ledger.Checkpoint) error // nil: checkpoints are not kept
+	policy    *ledger.Policy
+	interval  time.Duration
+	republish time.Duration // after which an idle log has a checkpoint cosigned anew
+	logger    *slog.Logger
+	fail      func(error)
+	keep      func(*ledger.Checkpoint) error // nil: checkpoints are not kept
 
 	mu     sync.Mutex
 	newest *ledger.Checkpoint // nil before the first
@@ -36,11 +37,11 @@ type publication struct {
 	changed  chan struct{} // closed when newest changes
 }
 
-func newPublication(policy *ledger.Policy, interval time.Duration, logger *slog.Logger, fail func(error)) *publication {
+func newPublication(policy *ledger.Policy, interval, republish time.Duration, logger *slog.Logger, fail func(error)) *publication {
 	// A poll costs one read of a small file; a fifth of the interval adds little
 	// to the time to a proof.
 	poll := min(max(interval/5, 10*time.Millisecond), 100*time.Millisecond)
-	return &publication{policy: policy, interval: poll, logger: logger, fail: fail, grace: quorumGrace, changed: make(chan struct{})}
+	return &publication{policy: policy, interval: poll, republish: republish, logger: logger, fail: fail, grace: quorumGrace, changed: make(chan struct{})}
 }
 
 // checkpoint returns the newest published checkpoint, nil before the first.
@@ -78,7 +79,7 @@ func (p *publication) witnessed() bool {
 	if p.expected > 0 {
 		return time.Since(p.due) < p.grace
 	}
-	return time.Since(p.since) < republishInterval+p.grace
+	return time.Since(p.since) < p.republish+p.grace
 }
 
 // follow reads the published checkpoint again and again until the context ends.

@@ -239,6 +239,48 @@ func TestQuorumLost(t *testing.T) {
 	}
 }
 
+// An idle log has its checkpoint cosigned anew, so that its age stays small; the
+// health says when that fails.
+func TestIdle(t *testing.T) {
+	l := newConfig(t, ledger.GradeSoftware)
+	l.config.RepublishInterval = 300 * time.Millisecond
+	l.start(t)
+	l.enrolHost(t, "h")
+	policy, first := l.config.Trust.Policy, l.anchor(t)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		c := l.anchor(t)
+		if c.Size != first.Size || c.Root != first.Root {
+			t.Fatalf("the log has grown to %d", c.Size)
+		}
+		if policy.NotBefore(c) > policy.NotBefore(first) {
+			break // witnesses state whole seconds
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the checkpoint's cosignatures are as old as ever: %d", policy.NotBefore(first))
+		}
+	}
+	p := l.server.log.newest
+	p.mu.Lock()
+	p.grace = 200 * time.Millisecond
+	p.mu.Unlock()
+	for _, w := range l.witnesses[1:] {
+		w.away.Store(true)
+	}
+	for end := time.Now().Add(20 * time.Second); l.server.log.newest.witnessed(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("an idle log that nobody cosigns any more is called witnessed")
+		}
+	}
+	for _, w := range l.witnesses[1:] {
+		w.away.Store(false)
+	}
+	for end := time.Now().Add(20 * time.Second); !l.server.log.newest.witnessed(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the witnesses are back, and it does not show")
+		}
+	}
+}
+
 // Readiness is about taking entries, health about the process.
 func TestReadiness(t *testing.T) {
 	l := startLedger(t, ledger.GradeSoftware)

@@ -50,6 +50,9 @@ import (
 const (
 	DefaultBatchMaxAge        = 20 * time.Millisecond
 	DefaultCheckpointInterval = 200 * time.Millisecond
+	// DefaultRepublishInterval bounds how old the cosignatures on an idle log get,
+	// and so how close below a quote's anchor can stand.
+	DefaultRepublishInterval = time.Minute
 )
 
 // maxSubmissions bounds the entries that are being judged or written at once.
@@ -84,6 +87,7 @@ type Config struct {
 
 	BatchMaxAge        time.Duration // how long entries are gathered for one write
 	CheckpointInterval time.Duration // at least 100 ms
+	RepublishInterval  time.Duration // after which an idle log's checkpoint is cosigned anew; at least CheckpointInterval
 	SessionLife        time.Duration // how long a TPM has for an activation
 
 	// Who may do what. Access may be nil.
@@ -229,6 +233,7 @@ func (s *Server) open(ctx context.Context) error {
 func (s *Server) setDefaults() error {
 	s.config.BatchMaxAge = or(s.config.BatchMaxAge, DefaultBatchMaxAge)
 	s.config.CheckpointInterval = or(s.config.CheckpointInterval, DefaultCheckpointInterval)
+	s.config.RepublishInterval = max(or(s.config.RepublishInterval, DefaultRepublishInterval), s.config.CheckpointInterval)
 	s.config.SessionLife = or(s.config.SessionLife, DefaultSessionLife)
 	s.config.TokenLife = or(s.config.TokenLife, DefaultTokenLife)
 	s.config.Stall = or(s.config.Stall, DefaultStall)
