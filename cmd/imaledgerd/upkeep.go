@@ -58,6 +58,9 @@ func printCheck(w io.Writer, r *server.CheckReport) (err error) {
 	for _, f := range r.Findings {
 		print("%s\n", f)
 	}
+	for _, e := range r.Erasures {
+		print("%d segments %s\n", e.Segments, &e.ErasedSegment)
+	}
 	verdict := map[ledger.Class]string{ledger.Noted: "sound", ledger.Contradicted: "NOT SOUND", ledger.Undecided: "NOT WHOLE"}[r.Class()]
 	print("%s: %s, %d entries of %d hosts, %d of them cosigned; %d segments, %d of them erased; %d addenda, and %d files that no entry names\n",
 		verdict, r.Origin, r.Size, r.Hosts, r.Published, r.Segments, r.Erased, r.Addenda, r.Unnamed)

@@ -28,15 +28,23 @@ type CheckReport struct {
 	Published uint64           `json:"published"` // entries that the newest cosigned checkpoint includes
 	Hosts     int              `json:"hosts"`
 	Segments  uint64           `json:"segments"`
-	Erased    uint64           `json:"erased"`  // segments whose records were erased
-	Addenda   uint64           `json:"addenda"` // files that entries name, and that are there
-	Unnamed   uint64           `json:"unnamed"` // files that no entry names, or none yet
+	Erased    uint64           `json:"erased"`   // segments whose records were erased
+	Erasures  []CheckErasure   `json:"erasures"` // in the order of the log
+	Addenda   uint64           `json:"addenda"`  // files that entries name, and that are there
+	Unnamed   uint64           `json:"unnamed"`  // files that no entry names, or none yet
 	Findings  []ledger.Finding `json:"findings"`
 	// Damage are files of the log that do not fit the others.
 	Damage []string `json:"damage"`
 	// Unknown are checkpoints with signatures by keys that the trust folder does not
 	// name, so that nothing says whether their bytes are as they were.
 	Unknown []string `json:"unknown"`
+}
+
+// A CheckErasure is an erasure that stands in the log: when, by whom, under which
+// policy.
+type CheckErasure struct {
+	audit.ErasedSegment
+	Segments int `json:"segments"` // that it names
 }
 
 // Class returns the report's verdict.
@@ -61,7 +69,7 @@ func Check(ctx context.Context, dir string, trust *ledger.Trust, progress Progre
 		return nil, fmt.Errorf("check %s: %w", dir, err)
 	}
 	c := &check{
-		CheckReport: &CheckReport{Findings: []ledger.Finding{}, Damage: []string{}, Unknown: []string{}}, archive: a, ctx: ctx, progress: progress, state: audit.NewState(trust),
+		CheckReport: &CheckReport{Erasures: []CheckErasure{}, Findings: []ledger.Finding{}, Damage: []string{}, Unknown: []string{}}, archive: a, ctx: ctx, progress: progress, state: audit.NewState(trust),
 		index: make(map[ledger.Hash]uint64), missing: make(map[ledger.Hash][]ledger.Finding), named: make(map[ledger.Hash]bool), hosts: make(map[string]bool),
 		tree: (&compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}).NewEmptyRange(0),
 	}
@@ -88,6 +96,7 @@ type check struct {
 	ctx      context.Context
 	progress Progress
 	state    *audit.State
+	newest   *ledger.Checkpoint // the published one, if the policy accepts it
 	anchors  anchors
 	history  *history
 	tree     *compact.Range
@@ -111,7 +120,7 @@ func (c *check) checkpoint() error {
 		return err
 	}
 	c.Origin, c.Published = c.published.Origin, c.published.Size
-	c.signed("checkpoint", c.published.Raw, publishAgain)
+	c.newest = c.signed("checkpoint", c.published.Raw, publishAgain)
 	return nil
 }
 

@@ -64,6 +64,9 @@ func TestCheck(t *testing.T) {
 	if r.Hosts != 2 || r.Segments != 264 || r.Size != 268 || r.Published != 268 || r.Erased != 1 || r.Unnamed != 0 || r.Addenda < 260 {
 		t.Errorf("%+v", r)
 	}
+	if e := r.Erasures; len(e) != 1 || e[0].Segments != 1 || e[0].Policy != 1 || e[0].Witnessed == 0 || !slices.Equal(e[0].By, []string{"operator.example"}) || e[0].Reason != "it is time" {
+		t.Errorf("%+v", e)
+	}
 	l.kill()
 	time.Sleep(50 * time.Millisecond)
 

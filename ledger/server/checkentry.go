@@ -80,7 +80,7 @@ func (c *check) entry(raw []byte) error {
 		c.Segments++
 		return c.anchor(leaf, e)
 	case *ledger.Erasure:
-		c.erased(e, j)
+		c.erased(leaf, e, j)
 	case *ledger.Acknowledgement:
 		c.acknowledged(e, j)
 	}
@@ -168,10 +168,16 @@ func (c *check) anchor(leaf ledger.Hash, seg *ledger.Segment) error {
 }
 
 // erased accounts for records that are gone: the erasure stands after the segment.
-func (c *check) erased(e *ledger.Erasure, j *audit.Judgement) {
+func (c *check) erased(leaf ledger.Hash, e *ledger.Erasure, j *audit.Judgement) {
 	if ledger.Worst(j.Findings) == ledger.Contradicted {
 		return // it accounts for nothing
 	}
+	by := audit.ErasedSegment{Leaf: hex.EncodeToString(leaf[:]), By: j.By(), Reason: e.Reason, Time: e.Time, Witnessed: c.NotAfter(leaf)}
+	// It follows the policy in force, or it would be contradicted.
+	if at, policy := c.state.Policy(); at == e.Retention {
+		by.Policy = policy.Policy
+	}
+	c.Erasures = append(c.Erasures, CheckErasure{by, len(e.Erased)})
 	for _, x := range e.Erased {
 		c.Erased++
 		delete(c.missing, x.Leaf)
@@ -210,7 +216,7 @@ func (c *check) Segment(leaf ledger.Hash) (*audit.Placed, bool, error) {
 	if !ok {
 		return nil, false, nil
 	}
-	p := &audit.Placed{Segment: seg, NotAfter: c.history.notAfter(index)}
+	p := &audit.Placed{Segment: seg, NotAfter: c.notAfter(index)}
 	anchor := c.anchors.find(seg.Anchor.Note)
 	if anchor == nil {
 		// One that cannot be read has its finding already.
@@ -227,7 +233,17 @@ func (c *check) Segment(leaf ledger.Hash) (*audit.Placed, bool, error) {
 // NotAfter implements audit.Log.
 func (c *check) NotAfter(leaf ledger.Hash) uint64 {
 	if index, found := c.index[leaf]; found {
-		return c.history.notAfter(index)
+		return c.notAfter(index)
 	}
 	return 0
+}
+
+// notAfter returns a time by which the log had the entry at an index: that of the
+// first day's checkpoint with it, or of the newest checkpoint.
+func (c *check) notAfter(index uint64) uint64 {
+	t := c.history.notAfter(index)
+	if t == 0 && c.newest != nil && index < c.newest.Size {
+		t = c.trust.Policy.NotAfter(c.newest)
+	}
+	return t
 }
