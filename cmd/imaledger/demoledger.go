@@ -43,7 +43,8 @@ type demo struct {
 	now         func() time.Time // of TPMs in software, and of the witnesses
 	more        []string         // verifier keys of other logs that the witnesses know
 	operatorKey string           // private, in the note encoding
-	logSigner   note.Signer      // for the lies
+	logKey      string           // the same
+	logSigner   note.Signer      // with logKey, for the lies
 	witnessKeys []*witness.Key   // for those that tests make up
 	entries     [][]byte
 	sources     []ledger.BundleSource // addenda
@@ -87,12 +88,16 @@ func demoKey(name string) (note.Signer, string, error) {
 }
 
 func (d *demo) startLedger(ctx context.Context) error {
-	var logKey, registrarKey, operatorKey string
+	var registrarKey, operatorKey string
 	var registrar note.Signer
-	var err error
-	if d.logSigner, logKey, err = demoKey(demoOrigin); err != nil {
+	secret, logKey, err := note.GenerateKey(rand.Reader, demoOrigin)
+	if err != nil {
 		return err
 	}
+	if d.logSigner, err = note.NewSigner(secret); err != nil {
+		return err
+	}
+	d.logKey = secret
 	if registrar, registrarKey, err = demoKey("registrar.demo.example"); err != nil {
 		return err
 	}

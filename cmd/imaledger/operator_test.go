@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -23,8 +26,9 @@ import (
 // A scriptedLedger is the demonstration's, with clocks that a script moves.
 type scriptedLedger struct {
 	*demo
-	next  note.Signer  // of the log that may follow
-	ahead atomic.Int64 // nanoseconds that the witnesses' clocks are ahead
+	next    note.Signer  // of the log that may follow
+	ahead   atomic.Int64 // nanoseconds that the witnesses' clocks are ahead
+	process *exec.Cmd    // imaledgerd, or nil
 }
 
 type scriptedLedgerKey struct{}
@@ -33,12 +37,14 @@ type scriptedLedgerKey struct{}
 // folder trust and the operator's key operator.key, and has web1.example submit
 // two segments; "ledger days N" lets N days pass for the witnesses, after which
 // web1.example submits another; "ledger bundle FILE [SEQUENCE]" writes everything
-// that the log has, but for segments before a sequence number. "ledger next" starts an empty ledger with another log, $NEXT, whose key
+// that the log has, but for segments before a sequence number. "ledger process" has
+// the program imaledgerd serve it from then on, and gives $IMALEDGERD and $DIR;
+// "ledger kill" is SIGKILL to it. "ledger next" starts an empty ledger with another log, $NEXT, whose key
 // is $NEXTKEY; from "ledger start" on the trust folder names it too, if asked for by
 // "ledger start next".
 func scriptLedger(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: ledger start [next]|days N|bundle FILE [SEQUENCE]|next")
+		ts.Fatalf("usage: ledger start [next]|process|kill|days N|bundle FILE [SEQUENCE]|next")
 	}
 	l, _ := ts.Value(scriptedLedgerKey{}).(**scriptedLedger)
 	ctx := context.Background()
@@ -73,6 +79,10 @@ func scriptLedger(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(web.enrol(ctx, s.demo))
 		s.submitOne(ts, 20)
 		s.submitOne(ts, 10)
+	case "process":
+		(*l).startProcess(ts)
+	case "kill":
+		(*l).killProcess()
 	case "next":
 		ts.Setenv("NEXT", (*l).startNext(ts))
 	case "days":
@@ -99,6 +109,54 @@ func (s *scriptedLedger) submitOne(ts *testscript.TestScript, records int) {
 	ts.Check(err)
 	_, err = web.seal(context.Background(), s.demo, 0)
 	ts.Check(err)
+}
+
+// startProcess ends the ledger of this process, and starts imaledgerd on its
+// directory with its keys; again, if it did so before.
+func (s *scriptedLedger) startProcess(ts *testscript.TestScript) {
+	program := ts.Getenv("IMALEDGERD")
+	if program == "" {
+		program = filepath.Join(s.dir, "imaledgerd")
+		if out, err := exec.Command("go", "build", "-o", program, "../imaledgerd").CombinedOutput(); err != nil {
+			ts.Fatalf("%v\n%s", err, out)
+		}
+		ts.Check(os.WriteFile(ts.MkAbs("log.key"), []byte(s.logKey+"\n"), 0o600))
+		ts.Setenv("IMALEDGERD", program)
+		ts.Setenv("DIR", filepath.Join(s.dir, "ledger"))
+		// The ledger and what serves it came last.
+		for range 2 {
+			n := len(s.closers) - 1
+			ts.Check(s.closers[n]())
+			s.closers = s.closers[:n]
+		}
+	}
+	cmd := exec.Command(program, "serve", "--config", "/dev/null", "--dir", ts.Getenv("DIR"), "--key", ts.MkAbs("log.key"), "--trust", ts.MkAbs("trust"),
+		"--listen", "127.0.0.1:0", "--public-payloads", "--checkpoint-interval", "100ms")
+	var talk bytes.Buffer
+	cmd.Stderr = &talk
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	s.process = cmd
+	ts.Defer(s.killProcess)
+	lines := bufio.NewReader(out)
+	_, err1 := lines.ReadString('\n') // the log's key
+	url, err2 := lines.ReadString('\n')
+	if err := errors.Join(err1, err2); err != nil {
+		s.killProcess()
+		ts.Fatalf("imaledgerd: %v\n%s", err, talk.String())
+	}
+	s.url = strings.TrimSpace(url)
+	s.client = &client.Client{Base: s.url}
+	ts.Setenv("LEDGER", s.url)
+}
+
+func (s *scriptedLedger) killProcess() {
+	if s.process != nil {
+		s.process.Process.Kill()
+		s.process.Wait()
+		s.process = nil
+	}
 }
 
 // startNext starts a ledger with the log that follows, by the trust folder of the

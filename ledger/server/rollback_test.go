@@ -197,6 +197,8 @@ func TestQuorumLost(t *testing.T) {
 	if got := status("/healthz"); got != healthOK {
 		t.Fatal(got)
 	}
+	// Two of the three may have been quicker than this one.
+	cosigned := l.witnessHealth("w1").Cosigned
 	for _, w := range l.witnesses[1:] {
 		w.away.Store(true)
 	}
@@ -224,7 +226,7 @@ func TestQuorumLost(t *testing.T) {
 	if good, bad := l.witnesses[0].asked.Load(), l.witnesses[1].asked.Load(); bad*4 > rounds || bad < 2 || good < 2*bad {
 		t.Errorf("in the time of %d checkpoints the good witness was asked %d times, one that is away %d times", rounds, good, bad)
 	}
-	if w := l.witnessHealth("w1"); w.Problem == "" || w.Next == nil || w.Cosigned == nil {
+	if w := l.witnessHealth("w1"); w.Problem == "" || w.Next == nil || w.Cosigned == nil && cosigned != nil {
 		t.Errorf("%+v", w)
 	}
 	for _, w := range l.witnesses[1:] {
