@@ -10,15 +10,16 @@ GOFLAGS_RELEASE := -trimpath -ldflags="-s -w"
 
 check: tools lint test fuzz cross demo guest
 
-# The examples of ledger/API.md need curl, jq and zstd. Pebble is an ACME authority.
+# The examples of ledger/API.md need curl, jq and zstd. Pebble is an ACME authority,
+# nginx a mirror.
 # Prometheus plays the alerts, and watches the ledger of ledger/OPERATING.md.
 # What the tests hold the code against: swtpm is a TPM 2.0 in software, evmctl
 # replays measurement lists. The race detector needs a C compiler. On Debian they
 # are installed if they are missing.
 # Guests run in QEMU, and kexec starts another kernel in them.
-PACKAGES := prometheus swtpm swtpm-tools ima-evm-utils gcc libc6-dev curl jq zstd pebble qemu-system-x86 kexec-tools e2fsprogs systemd qemu-user-static
+PACKAGES := prometheus swtpm swtpm-tools ima-evm-utils gcc libc6-dev curl jq zstd pebble nginx-light qemu-system-x86 kexec-tools e2fsprogs systemd qemu-user-static
 tools:
-	@for p in promtool swtpm swtpm_setup evmctl gcc curl jq zstd pebble qemu-system-x86_64 /sbin/kexec /sbin/mke2fs systemd-analyze qemu-s390x-static; do command -v $$p >/dev/null || missing=1; done; \
+	@for p in promtool swtpm swtpm_setup evmctl gcc curl jq zstd pebble /usr/sbin/nginx qemu-system-x86_64 /sbin/kexec /sbin/mke2fs systemd-analyze qemu-s390x-static; do command -v $$p >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then \
 		command -v apt-get >/dev/null || { echo "please install $(PACKAGES)" >&2; exit 1; }; \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y $(PACKAGES); \

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"net"
 	"net/http"
-	"net/http/httptest"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -92,8 +94,50 @@ func TestChainListingOverTiles(t *testing.T) {
 	}
 }
 
-// A plain static server with the log's directory is a mirror: who reads from it
-// verifies what he would verify from the ledger.
+// nginx serves a ledger's directory as API.md has it.
+func nginx(t *testing.T, dir string) (url string) {
+	t.Helper()
+	page, err := os.ReadFile("../API.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, _ := strings.Cut(string(page), "```nginx\n")
+	block, _, _ = strings.Cut(block, "```")
+	const installed = "/var/lib/imaledgerd"
+	if strings.Count(block, installed) != 3 {
+		t.Fatalf("the page's configuration is another: %s", block)
+	}
+	program, err := exec.LookPath("nginx")
+	if err != nil {
+		program = "/usr/sbin/nginx" // which is in root's path alone
+	}
+	address, own := freeAddress(t), t.TempDir()
+	config := filepath.Join(own, "conf")
+	text := "daemon off; master_process off; pid pid; error_log stderr; events {}\nhttp { access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;\nserver { listen " +
+		address + ";\n" + strings.ReplaceAll(block, installed, dir) + "} }\n"
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "-p", own, "-e", "stderr", "-c", config)
+	cmd.Stderr = testWriter{t}
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("%v (apt-get install nginx-light)", err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		c, err := net.Dial("tcp", address)
+		if err == nil {
+			c.Close()
+			return "http://" + address
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A static server with the log's directory is a mirror: who reads from it verifies
+// what he would verify from the ledger.
 func TestStaticServer(t *testing.T) {
 	l := startLedger(t, ledger.GradeSoftware)
 	h := l.enrolHost(t, "h")
@@ -101,12 +145,21 @@ func TestStaticServer(t *testing.T) {
 	leaf, _ := l.submit(t, h, "/bin/sh")
 	next, a := l.submit(t, h, "/bin/ls")
 	l.kill() // the mirror needs no ledger
-	mux := http.NewServeMux()
-	mux.Handle("/", http.FileServer(http.Dir(filepath.Join(l.config.Dir, "log"))))
-	mux.Handle("/addenda/", http.FileServer(http.Dir(l.config.Dir)))
-	static := httptest.NewServer(mux)
-	defer static.Close()
-	c := &client.Client{Base: static.URL}
+	c := &client.Client{Base: nginx(t, l.config.Dir)}
+	for path, want := range map[string]string{
+		"/checkpoint": "public, max-age=1", "/tile/0/000.p/3": "public, max-age=3600", "/tile/entries/000.p/3": "public, max-age=3600",
+		"/addenda.v1": "public, max-age=31536000, immutable", "/" + ledger.AddendumPath(payloadOf(t, leaf)): "public, max-age=86400, immutable",
+		"/.state/treeState": "", "/": "", "/checkpoint/": "", "/tile/": "", "/lock": "", "/evidence/": "", "/addenda/../upload-token.key": "", "/upload-token.key": "",
+	} {
+		resp, err := http.Get(c.Base + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if got := resp.Header.Get("Cache-Control"); got != want || (resp.StatusCode == http.StatusOK) != (want != "") {
+			t.Errorf("%s: %s, Cache-Control %q, want %q", path, resp.Status, got, want)
+		}
+	}
 
 	raw, err := c.Checkpoint(t.Context())
 	if err != nil {
