@@ -68,10 +68,15 @@ func TestPressure(t *testing.T) {
 		connections = append(connections, c)
 	}
 	among := latency(t, l, h, anchor, 30)
+	heard := func() (refused, throttled int64) {
+		return answers[http.StatusUnprocessableEntity].Load() + answers[http.StatusBadRequest].Load() + answers[http.StatusUnauthorized].Load(), answers[http.StatusTooManyRequests].Load()
+	}
+	refused, throttled := heard()
+	for end := time.Now().Add(2 * time.Minute); (refused < int64(bad) || throttled == 0) && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		refused, throttled = heard() // on a machine that is busy with other tests
+	}
 	stop()
 	wg.Wait()
-	refused := answers[http.StatusUnprocessableEntity].Load() + answers[http.StatusBadRequest].Load() + answers[http.StatusUnauthorized].Load()
-	throttled := answers[http.StatusTooManyRequests].Load()
 	ratio := float64(among) / float64(alone)
 	t.Logf("alone %v; among %d bad hosts (%d requests refused, %d throttled), %d slow uploads and %d idle connections %v: %.1f times",
 		alone, bad, refused, throttled, slow, idle, among, ratio)
