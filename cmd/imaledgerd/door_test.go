@@ -87,7 +87,7 @@ func TestServeTLS(t *testing.T) {
 			req.Header.Set("Authorization", "Bearer "+token)
 		}
 		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: certificates}, ForceAttemptHTTP2: true, DisableKeepAlives: true}
-		resp, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Do(req)
+		resp, err := (&http.Client{Transport: transport, Timeout: time.Minute}).Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}

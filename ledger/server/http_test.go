@@ -252,7 +252,7 @@ func TestDrainLetsWaitersGo(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("still waiting")
 	}
 }

@@ -339,7 +339,7 @@ func (l *testLedger) do(t testing.TB, method, path string, body io.Reader) (*htt
 // doWith is do with headers: names and values.
 func (l *testLedger) doWith(t testing.TB, method, path string, body io.Reader, header ...string) (*http.Response, []byte) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, l.http.URL+path, body)
 	if err != nil {
@@ -359,6 +359,19 @@ func (l *testLedger) doWith(t testing.TB, method, path string, body io.Reader, h
 		t.Fatal(err)
 	}
 	return resp, b
+}
+
+// patience is how long a test waits for what happens at once on an idle machine.
+const patience = 30 * time.Second
+
+// within wants something to become true.
+func within(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not in %v: %s", patience, what)
+		}
+	}
 }
 
 // signedCheckpoint makes a checkpoint that the log's key and a number of

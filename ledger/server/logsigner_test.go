@@ -37,15 +37,10 @@ func TestKeyAway(t *testing.T) {
 	h := l.enrolHost(t, "h")
 	health := func(want string) {
 		t.Helper()
-		for range 100 {
+		within(t, "/healthz has "+want, func() bool {
 			_, b := l.do(t, http.MethodGet, "/healthz", nil)
-			if strings.Contains(string(b), want) {
-				return
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
-		_, b := l.do(t, http.MethodGet, "/healthz", nil)
-		t.Fatalf("want %s: %s", want, b)
+			return strings.Contains(string(b), want)
+		})
 	}
 	health(`"status":"ok"`)
 	anchor := l.anchor(t)

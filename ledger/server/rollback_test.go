@@ -121,13 +121,7 @@ func TestLyingWitness(t *testing.T) {
 	}
 	l.witnesses[0].lies.Store(&forged)
 	l.submit(t, h, "/bin/sh")
-	deadline := time.Now().Add(20 * time.Second)
-	for l.witnessHealth("w0").Problem == "" {
-		if time.Now().After(deadline) {
-			t.Fatal("the witness's 409 shows nowhere")
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	within(t, "the witness's 409 shows", func() bool { return l.witnessHealth("w0").Problem != "" })
 	if p := l.witnessHealth("w0").Problem; !strings.Contains(p, "it has seen 1000 entries of this log") {
 		t.Error(p)
 	}
@@ -213,15 +207,11 @@ func TestQuorumLost(t *testing.T) {
 	if resp.StatusCode != http.StatusAccepted || !bytes.Contains(body, []byte(`"status":"not yet witnessed"`)) {
 		t.Fatalf("%s %s", resp.Status, body)
 	}
-	for end := time.Now().Add(20 * time.Second); status("/healthz") != healthUnwitnessed; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the lost quorum shows nowhere")
-		}
-	}
+	within(t, "the lost quorum shows", func() bool { return status("/healthz") == healthUnwitnessed })
 	if got := status("/readyz"); got != healthUnwitnessed {
 		t.Errorf("readyz: %s; the ledger takes entries", got)
 	}
-	time.Sleep(4 * time.Second)
+	within(t, "the good witness is asked again and again", func() bool { return time.Since(began) > 4*time.Second && l.witnesses[0].asked.Load() >= 8 })
 	rounds := int64(time.Since(began) / l.config.CheckpointInterval)
 	if good, bad := l.witnesses[0].asked.Load(), l.witnesses[1].asked.Load(); bad*4 > rounds || bad < 2 || good < 2*bad {
 		t.Errorf("in the time of %d checkpoints the good witness was asked %d times, one that is away %d times", rounds, good, bad)
@@ -249,18 +239,13 @@ func TestIdle(t *testing.T) {
 	l.start(t)
 	l.enrolHost(t, "h")
 	policy, first := l.config.Trust.Policy, l.anchor(t)
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	within(t, "its cosignatures are younger", func() bool { // which state whole seconds
 		c := l.anchor(t)
 		if c.Size != first.Size || c.Root != first.Root {
 			t.Fatalf("the log has grown to %d", c.Size)
 		}
-		if policy.NotBefore(c) > policy.NotBefore(first) {
-			break // witnesses state whole seconds
-		}
-		if time.Now().After(end) {
-			t.Fatalf("the checkpoint's cosignatures are as old as ever: %d", policy.NotBefore(first))
-		}
-	}
+		return policy.NotBefore(c) > policy.NotBefore(first)
+	})
 	p := l.server.log.newest
 	p.mu.Lock()
 	p.grace = 200 * time.Millisecond
@@ -268,19 +253,11 @@ func TestIdle(t *testing.T) {
 	for _, w := range l.witnesses[1:] {
 		w.away.Store(true)
 	}
-	for end := time.Now().Add(20 * time.Second); l.server.log.newest.witnessed(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("an idle log that nobody cosigns any more is called witnessed")
-		}
-	}
+	within(t, "an idle log that nobody cosigns is called unwitnessed", func() bool { return !l.server.log.newest.witnessed() })
 	for _, w := range l.witnesses[1:] {
 		w.away.Store(false)
 	}
-	for end := time.Now().Add(20 * time.Second); !l.server.log.newest.witnessed(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the witnesses are back, and it does not show")
-		}
-	}
+	within(t, "the witnesses are back", l.server.log.newest.witnessed)
 }
 
 // Readiness is about taking entries, health about the process.

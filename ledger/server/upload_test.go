@@ -64,15 +64,11 @@ func (l *testLedger) breakOff(t testing.TB, path string, body []byte, n int, hea
 // offset asks how much of an upload there is, until it is as much as is wanted.
 func (l *testLedger) offset(t testing.TB, path string, want int) {
 	t.Helper()
-	got := ""
-	for range 200 {
+	within(t, fmt.Sprintf("the ledger has %d bytes", want), func() bool {
 		resp, _ := l.do(t, "HEAD", path, nil)
-		if got = resp.Header.Get("Upload-Offset"); (got == strconv.Itoa(want) || got == "" && want == 0) && resp.StatusCode == http.StatusNotFound {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatalf("the ledger has %q bytes, want %d", got, want)
+		got := resp.Header.Get("Upload-Offset")
+		return (got == strconv.Itoa(want) || got == "" && want == 0) && resp.StatusCode == http.StatusNotFound
+	})
 }
 
 // An upload whose connection breaks goes on where it was, over a restart too.
@@ -229,13 +225,11 @@ func TestZstd(t *testing.T) {
 	encoded := compress(t, content)
 	l.breakOff(t, pathOf(content), encoded, 700_000, "Content-Encoding: zstd\r\n")
 	var have int64
-	for range 200 {
-		if have, _, _ = l.HasAddendum(t.Context(), sha256.Sum256(content)); have > 0 {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	if have == 0 || have > 700_000 {
+	within(t, "a part is there", func() bool {
+		have, _, _ = l.HasAddendum(t.Context(), sha256.Sum256(content))
+		return have > 0
+	})
+	if have > 700_000 {
 		t.Fatalf("of 700,000 bytes %d are there", have)
 	}
 	put(content, compress(t, content[have:]), http.StatusCreated, "Content-Range", fmt.Sprintf("bytes %d-%d/%d", have, len(content)-1, len(content)))
@@ -295,7 +289,7 @@ func TestZstdBomb(t *testing.T) {
 // An upload that creeps is cut off; one that gets on is not, however long it takes.
 func TestSlowUpload(t *testing.T) {
 	l := newConfig(t, ledger.GradeSoftware)
-	l.config.Stall = 300 * time.Millisecond
+	l.config.Stall = time.Second
 	l.start(t)
 	content := noise(t, 512<<10)
 	path := pathOf(content)
@@ -313,20 +307,20 @@ func TestSlowUpload(t *testing.T) {
 			time.Sleep(pause)
 		}
 		answer := make([]byte, 12)
-		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		conn.SetReadDeadline(time.Now().Add(patience))
 		io.ReadFull(conn, answer)
 		return string(answer)
 	}
 	// 32 KiB would take 3 s at this pace.
 	start := time.Now()
-	if got := send(1000, 100*time.Millisecond); got == "HTTP/1.1 201" || time.Since(start) > 10*time.Second {
+	if got := send(1000, 100*time.Millisecond); got == "HTTP/1.1 201" || time.Since(start) > patience {
 		t.Errorf("creeping: %q after %s", got, time.Since(start))
 	}
 	if resp, _ := l.do(t, "HEAD", path, nil); resp.StatusCode != http.StatusNotFound {
 		t.Error(resp.Status)
 	}
 	// Twice as long in all as it may stand still.
-	if got := send(40<<10, 50*time.Millisecond); got != "HTTP/1.1 201" {
+	if got := send(20<<10, 80*time.Millisecond); got != "HTTP/1.1 201" {
 		t.Errorf("slow and steady: %q", got)
 	}
 }
