@@ -35,7 +35,7 @@ func (m *metricsOptions) flags(fs *flag.FlagSet) {
 func (m *metricsOptions) serve(ctx context.Context, config *server.Config, logger *slog.Logger) error {
 	switch {
 	case m.listen == "" && m.pprof:
-		return cli.WithHint(cli.Usagef("--pprof without --metrics-listen"), "profiles are served where the metrics are: --metrics-listen 127.0.0.1:9100")
+		return cli.WithHint(cli.Usagef("--pprof without --metrics-listen"), "profiles are served where the metrics are: --metrics-listen 127.0.0.1:9180")
 	case m.listen == "":
 		return nil
 	}

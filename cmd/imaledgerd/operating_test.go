@@ -52,14 +52,17 @@ func TestOperating(t *testing.T) {
 		t.Fatal("the page has fewer steps than it had")
 	}
 	ports := freePorts(t, 6)
-	for i, port := range []string{"8081", "8082", "8083", "8443", "9100", "9090"} {
+	for i, port := range []string{"8081", "8082", "8083", "8443", "9180", "9190"} {
+		if !strings.Contains(text, "127.0.0.1:"+port) {
+			t.Fatalf("the page has no port %s", port)
+		}
 		text = strings.ReplaceAll(text, "127.0.0.1:"+port, fmt.Sprintf("127.0.0.1:%d", ports[i]))
 	}
 	// A witness's port follows from its number.
 	text = strings.ReplaceAll(text, "127.0.0.1:808$i", fmt.Sprintf("127.0.0.1:$(echo %d %d %d | cut -d' ' -f$i)", ports[0], ports[1], ports[2]))
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", "set -eu\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n"+text)
-	cmd.Env = append(os.Environ(), "HOME="+home, "REPOSITORY="+repository, "PATH="+bin+":"+os.Getenv("PATH"))
-	cmd.Dir = home
+	cmd.Env = append(os.Environ(), "HOME="+home, "PATH="+bin+":"+os.Getenv("PATH"))
+	cmd.Dir = repository
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 20 * time.Second
 	timer := time.AfterFunc(5*time.Minute, func() { cmd.Process.Signal(os.Interrupt) })
@@ -74,7 +77,7 @@ func TestOperating(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	t.Logf("%s", out)
-	for _, want := range []string{"sound: ledger.example/2026, 2 entries", "\nunwitnessed\n", "backed up ledger.example/2026"} {
+	for _, want := range []string{"sound: ledger.example/2026, 2 entries", "\nunwitnessed\n", "backed up ledger.example/2026", "w3: cosigns\n"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("it does not come to %q", want)
 		}
