@@ -53,6 +53,9 @@ func prepare(t testing.TB, l *testLedger, hosts, n int, store bool) []prepared {
 	l.upload(t, anchor.Raw)
 	list := make([]prepared, hosts)
 	parallel(hosts, func(i int) {
+		if t.Failed() {
+			return // one that failed says why; ten thousand say no more
+		}
 		h := &testHost{name: strings.ToLower("host-" + rand.Text()), tpm: newTestAK(t)}
 		_, a, err := l.Enrol(t.Context(), client.EnrolRequest{Host: h.name, AKPublic: h.tpm.ak}, 0)
 		if err != nil {
@@ -96,6 +99,9 @@ func perSecond(t testing.TB, list []prepared, submit func(leaf, payload []byte) 
 	start, n := time.Now(), 0
 	for _, p := range list {
 		n += len(p.leaves)
+	}
+	if t.Failed() {
+		t.FailNow()
 	}
 	parallel(len(list), func(i int) {
 		for k, leaf := range list[i].leaves {
