@@ -137,7 +137,7 @@ func (c *check) signed(name string, raw []byte, mend string) *ledger.Checkpoint 
 	case cp.Unknown > 0:
 		// A reader passes over such lines. The ledger wrote none: it asks nobody whom
 		// its trust folder does not name.
-		c.Unknown = append(c.Unknown, fmt.Sprintf("%s: %d signature lines name no key of the trust folder: they were altered, and %s, or the folder lacks keys that it had: it keeps a witness's line though no quorum counts it", name, cp.Unknown, mend))
+		c.Unknown = append(c.Unknown, fmt.Sprintf("%s: %d signature lines name no key of the trust folder: either the folder lacks keys that it had, which it keeps though no quorum counts them, or they were altered: %s", name, cp.Unknown, mend))
 	}
 	return cp
 }
