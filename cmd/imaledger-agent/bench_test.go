@@ -3,39 +3,20 @@ package main
 import (
 	"errors"
 	"log/slog"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/agent"
-	"github.com/imaledger/imaledger/tpm"
 	"github.com/imaledger/imaledger/tpm/securityfs"
 )
-
-// onSwtpm is a TPM in software that does what a fakeKernel needs.
-type onSwtpm struct {
-	*tpm.Device
-}
-
-func (o *onSwtpm) Reset()   { panic("not in a benchmark") }
-func (o *onSwtpm) Restart() { panic("not in a benchmark") }
 
 // BenchmarkSegment is a segment of 1,000 records, from the list to its deletion,
 // with swtpm, a ledger and two witnesses in this process: where the time goes, in
 // milliseconds.
 func BenchmarkSegment(b *testing.B) {
-	s, err := tpm.StartSwtpm(filepath.Join(b.TempDir(), "tpm"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { s.Stop() })
-	d, err := tpm.Open(s.Socket())
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { d.Close() })
-	w := newWorldOf(b, newFakeKernelOf(b, securityfs.Staging, &onSwtpm{d}))
+	w := newWorldOf(b, newFakeKernelOf(b, securityfs.Staging, newSwtpm(b)))
 	took := make(map[string]time.Duration)
 	var last time.Time
 	w.change = func(c *agent.Config) {
@@ -67,6 +48,9 @@ func BenchmarkSegment(b *testing.B) {
 		b.StartTimer()
 		round()
 		n++
+	}
+	if last, _ := w.newestSegments(); last == nil || last.Join.Kind != ledger.JoinContinues || last.Count != 1000 {
+		b.Fatalf("%s of %d records, want 1000", last.Join, last.Count)
 	}
 	for _, step := range []string{"staged", "quoted", "read", "written", "appended", "spooled", "uploaded", "submitted", "receipted", "deleted"} {
 		b.ReportMetric(float64(took[step].Microseconds())/1000/float64(n), step+"-ms")

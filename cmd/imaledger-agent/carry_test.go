@@ -62,11 +62,10 @@ func TestOffline(t *testing.T) {
 				t.Errorf("submitted again: %+v", s)
 			}
 			w.round()
-			w.round() // what was staged behind is staged now
 			if n := w.whole(); n != 10 {
 				t.Errorf("%d records sealed, want 10", n)
 			}
-			if n := len(k.list) + len(k.staged); n > 6 && flavour != securityfs.ReadOnly {
+			if n := len(k.list) + len(k.staged); n > 0 && flavour != securityfs.ReadOnly {
 				t.Errorf("%d records are in the kernel", n)
 			}
 			k.reboot()

@@ -49,7 +49,7 @@ func TestDamage(t *testing.T) {
 			}
 			// And some that were read and have no segment yet.
 			k.measure(2)
-			a, err := agent.New(w.config())
+			a, err := w.open(w.config())
 			if err != nil {
 				t.Fatal(err)
 			}

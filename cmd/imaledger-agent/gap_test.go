@@ -9,6 +9,7 @@ import (
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/agent"
+	"github.com/imaledger/imaledger/tpm/ima"
 	"github.com/imaledger/imaledger/tpm/securityfs"
 )
 
@@ -23,6 +24,7 @@ func TestGaps(t *testing.T) {
 	}{
 		{"kexec without the list", "kexec-lost", flavours, func(k *fakeKernel) { k.measure(2); k.kexec(false) }},
 		{"hibernated", "resumed", flavours, func(k *fakeKernel) { k.tpm.Restart() }},
+		{"hibernated without a word to the TPM", "resumed", flavours, func(k *fakeKernel) { k.tpm.Reset() }},
 		{"deleted by another", "unknown", []securityfs.Flavour{securityfs.Counted, securityfs.Staging}, func(k *fakeKernel) {
 			k.measure(3)
 			k.list = k.list[2:]
@@ -32,8 +34,7 @@ func TestGaps(t *testing.T) {
 			k.list = nil
 		}},
 		{"extended by something else", "unknown", flavours, func(k *fakeKernel) {
-			digest := make([]byte, 32)
-			k.extend(10, digest[:20], digest)
+			k.extend(10, func(b ima.Bank) []byte { return make([]byte, b.Size()) })
 		}},
 	} {
 		for _, flavour := range gap.flavours {
@@ -101,6 +102,26 @@ func TestGaps(t *testing.T) {
 func (w *world) gapping() bool {
 	stack := make([]byte, 8<<10)
 	return strings.Contains(string(stack[:runtime.Stack(stack, false)]), ".(*Agent).gap(")
+}
+
+// TestSuspendedToMemory: a suspension to memory keeps the registers. It is no gap.
+func TestSuspendedToMemory(t *testing.T) {
+	t.Parallel()
+	for _, flavour := range flavours {
+		w := newWorld(t, flavour)
+		k := w.kernel
+		k.measure(3)
+		w.round()
+		for range 2 {
+			k.measure(1)
+			k.tpm.Resume()
+			k.measure(1)
+			w.round()
+		}
+		if n := w.whole(); n != 8 || w.gapped() != "" {
+			t.Errorf("%s: %d records sealed, want 8; %s", flavour, n, w.gapped())
+		}
+	}
 }
 
 // TestSwapped: between receipt and deletion another program deletes what is staged
@@ -259,7 +280,7 @@ func TestSpoolLimit(t *testing.T) {
 		w.round()
 		w.down()
 		k.measure(15)
-		a, err := agent.New(w.config())
+		a, err := w.open(w.config())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -43,6 +43,7 @@ type fakeTPM interface {
 	Extend(pcr int, digests map[ima.Bank][]byte) error
 	Reset()
 	Restart()
+	Resume()
 }
 
 func newFakeKernel(t testing.TB, flavour securityfs.Flavour) *fakeKernel {
@@ -130,7 +131,7 @@ func (k *fakeKernel) add(pcr uint32, path string, digest []byte) {
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	k.extend(int(pcr), rec.Sum(ima.SHA1, 0), rec.Sum(ima.SHA256, 0))
+	k.extend(int(pcr), func(b ima.Bank) []byte { return rec.Sum(b, ima.KernelStyles()[b]) })
 }
 
 // violate lists a violation: zeros, and the registers are extended with ones.
@@ -141,11 +142,20 @@ func (k *fakeKernel) violate() {
 	k.list = append(k.list, raw)
 	now := len(k.history) - 1
 	k.history[now] = append(k.history[now], raw)
-	k.extend(10, bytes.Repeat([]byte{0xff}, 20), bytes.Repeat([]byte{0xff}, 32))
+	k.extend(10, func(b ima.Bank) []byte { return bytes.Repeat([]byte{0xff}, b.Size()) })
 }
 
-func (k *fakeKernel) extend(pcr int, one, two []byte) {
-	if err := k.tpm.Extend(pcr, map[ima.Bank][]byte{ima.SHA1: one, ima.SHA256: two}); err != nil {
+// extend extends a register in every bank that the TPM has, as the kernel does.
+func (k *fakeKernel) extend(pcr int, digest func(ima.Bank) []byte) {
+	banks, err := k.tpm.Banks()
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	digests := make(map[ima.Bank][]byte)
+	for _, b := range banks {
+		digests[b] = digest(b)
+	}
+	if err := k.tpm.Extend(pcr, digests); err != nil {
 		k.t.Fatal(err)
 	}
 }

@@ -221,6 +221,18 @@ func (l testLog) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// open starts an agent. A program that another test starts just now has this one's
+// lock too, until it is executed.
+func (w *world) open(c agent.Config) (a *agent.Agent, err error) {
+	for range 1000 {
+		if a, err = agent.New(c); !errors.Is(err, agent.ErrLocked) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return a, err
+}
+
 // once starts an agent, has it make a round, and stops it. A step's name cuts
 // the power there.
 func (w *world) once(cut string) (err error) {
@@ -236,7 +248,7 @@ func (w *world) onceWithin(ctx context.Context, cut string) (err error) {
 			panic(errPower)
 		}
 	}
-	a, err := agent.New(c)
+	a, err := w.open(c)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -256,7 +268,7 @@ func (w *world) onceWithin(ctx context.Context, cut string) (err error) {
 
 // try is once, where the directory may not open.
 func (w *world) try() error {
-	a, err := agent.New(w.config())
+	a, err := w.open(w.config())
 	if err != nil {
 		return err
 	}

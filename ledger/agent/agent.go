@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -147,6 +148,9 @@ func (a *Agent) load() (err error) {
 	if a.chain, err = loadChain(a.spool); err != nil {
 		return err
 	}
+	if err := a.ownChain(); err != nil {
+		return err
+	}
 	if a.spool.state.List == 0 && a.chain.last != nil && a.chain.lastPlace.List != nowhere {
 		return fmt.Errorf("%s is missing: %w", a.spool.path(stateFile), errDamaged)
 	}
@@ -179,6 +183,32 @@ func (a *Agent) load() (err error) {
 		a.trusted = receipt.Checkpoint
 	}
 	return errors.Join(a.spool.keep(checkpointFile, raw), os.Remove(a.spool.path(checkpointFile)))
+}
+
+// ownChain checks that the directory's chain is of this host and log.
+func (a *Agent) ownChain() error {
+	e := a.chain.enrolment
+	if e == nil || e.Host == a.Host && e.Log == a.log {
+		return nil
+	}
+	return fmt.Errorf("%s is the directory of host %s in log %s, and not of %s in %s: name that host and ledger, or give another directory", a.Dir, e.Host, e.Log, a.Host, a.log)
+}
+
+// mendList has those records read again that are damaged in the list's file and
+// that the kernel still has.
+func (a *Agent) mendList() error {
+	at := a.spool.state
+	if a.list.sound(at.Kernel, at.Bytes) != nil {
+		if err := a.list.takeBack(); err != nil {
+			return err
+		}
+	} else if err := a.checkSegments(); err != nil {
+		return err
+	}
+	if a.spool.state != at {
+		a.Logger.Error("agent: the exported list was damaged; it is read from the kernel again", "file", a.list.path(ima.SHA1))
+	}
+	return nil
 }
 
 // checkSegments checks that the records of the newest list's segments are what was
@@ -275,9 +305,23 @@ func (a *Agent) Once(ctx context.Context) error {
 		a.try("segment", func() error { return a.cut(ctx) })
 	}
 	a.try("submit", func() error { return a.submitPending(ctx) })
-	a.try("delete", a.trim)
+	if !a.split() {
+		a.try("delete", a.trim)
+	}
 	a.try("retain", a.retain)
 	return a.problems()
+}
+
+// split reports whether this round found that the log signed two histories. Then
+// nothing is deleted, not even by an older receipt: it may be of the history that
+// the log drops.
+func (a *Agent) split() bool {
+	for _, err := range a.problem {
+		if errors.Is(err, ErrSplit) {
+			return true
+		}
+	}
+	return false
 }
 
 // try does one part of a round.
@@ -302,14 +346,18 @@ func (a *Agent) problems() error {
 	return errors.Join(list...)
 }
 
+// loadAK asks for the AK in each round: after TPM2_Clear it is another one.
 func (a *Agent) loadAK() error {
-	if a.ak != nil {
-		return nil
-	}
 	public, err := a.TPM.AK()
 	if err != nil {
 		return err
 	}
-	a.ak, err = quote.ParseAK(public)
+	if a.ak != nil && bytes.Equal(a.ak.Raw, public) {
+		return nil
+	}
+	ak, err := quote.ParseAK(public)
+	if err == nil {
+		a.ak = ak
+	}
 	return err
 }

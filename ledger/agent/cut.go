@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/imaledger/imaledger/ledger"
@@ -66,13 +67,26 @@ func (a *Agent) cut(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	switch was := a.spool.state.ResetCount; {
+	switch was, _ := a.counters(); {
+	case !a.begun() && a.resetsLost(q):
+		return a.clearedBoot(ctx, boot) // begun before, and then the power was cut
 	case q.quote.ResetCount < was:
 		return a.cleared(ctx)
 	case q.quote.ResetCount > was:
 		return a.gap("resumed") // the kernel goes on, and the registers began anew
 	}
 	return a.readAndSeal(q)
+}
+
+// counters returns the TPM's as the list's newest segment has them, which is on disk
+// before the state; before the first, as the list was begun.
+func (a *Agent) counters() (resets, restarts uint32) {
+	if a.begun() {
+		if last, err := quote.Parse(a.chain.last.Attest); err == nil {
+			return last.ResetCount, last.RestartCount
+		}
+	}
+	return a.spool.state.ResetCount, a.spool.state.RestartCount
 }
 
 // ErrSpoolFull is the limit of records without a receipt.
@@ -204,8 +218,13 @@ func (a *Agent) quote() (*quoted, error) {
 	if q.attest, q.signature, err = a.TPM.Quote(nonce[:], selection); err != nil {
 		return nil, err
 	}
-	if q.quote, err = quote.Parse(q.attest); err != nil {
-		return nil, err
+	// A quote by another key would make an entry that no ledger takes, and all that
+	// comes after it would wait behind it.
+	if q.quote, err = a.ak.Verify(q.attest, q.signature); err == nil {
+		err = errors.Join(q.quote.CheckSigner(a.ak), q.quote.CheckNonce(nonce[:]))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the TPM's own quote does not verify: %w", err)
 	}
 	a.Step("quoted")
 	q.known, err = a.TPM.ReadPCRs(selection)

@@ -75,6 +75,9 @@ func (a *Agent) beginList(next state) error {
 // behind all of it where the kernel has none of them any more. What it finds is
 // only where to look: the quote decides.
 func (a *Agent) locate() error {
+	if err := a.mendList(); err != nil {
+		return err
+	}
 	next := a.spool.state
 	next.Staged, next.StagedRecords = 0, 0 // readStaged finds out
 	next.Deleting, next.DeletingRecord = 0, 0
@@ -112,8 +115,9 @@ func (a *Agent) locate() error {
 	for _, c := range candidates {
 		fits := false
 		err := a.readAll(func(r io.Reader) error {
-			n, ended, err := a.list.match(r, c.Kernel, c.Bytes-c.Kernel)
-			fits = ended || n == c.Bytes-c.Kernel
+			// A list that ends before is none that was only shortened at its begin.
+			n, _, err := a.list.match(r, c.Kernel, c.Bytes-c.Kernel)
+			fits = n == c.Bytes-c.Kernel
 			return err
 		})
 		if err != nil {
@@ -141,6 +145,7 @@ func (a *Agent) readAll(f func(io.Reader) error) error {
 // gapReason guesses why the list does not lead to the quote. Nothing proves it.
 func (a *Agent) gapReason(q *quoted) string {
 	at := a.spool.state
+	_, restarts := a.counters()
 	switch {
 	case !a.begun() && a.chain.last == nil:
 		return "first-seen"
@@ -148,7 +153,7 @@ func (a *Agent) gapReason(q *quoted) string {
 		return "state-lost"
 	case at.Kexec:
 		return "kexec-lost"
-	case q.quote.RestartCount != at.RestartCount:
+	case q.quote.RestartCount != restarts:
 		return "resumed"
 	case !a.begun(), a.moved:
 		return "trimmed"
@@ -288,8 +293,19 @@ func (a *Agent) cleared(ctx context.Context) error {
 			in.Base[slot(p)] = p.Value
 		}
 	}
+	return a.sealCleared(in, q)
+}
+
+// sealCleared makes the segment that states that the TPM was cleared. If records
+// are missing too, it has none.
+func (a *Agent) sealCleared(in Input, q *quoted) error {
 	s, err := Assemble(in)
-	if err != nil {
+	var none *ima.NoCutError
+	switch {
+	case errors.As(err, &none):
+		a.Logger.Warn("agent: the list does not give what the TPM quoted", "error", err)
+		return a.gap(in.Gap)
+	case err != nil:
 		return err
 	}
 	return a.add(s, q)
@@ -323,11 +339,7 @@ func (a *Agent) clearedBoot(ctx context.Context, boot string) error {
 	}
 	in := a.input(q)
 	in.Gap, in.Boot, in.Base, in.First = "tpm-clear", false, nil, 0
-	s, err := Assemble(in)
-	if err != nil {
-		return err
-	}
-	return a.add(s, q)
+	return a.sealCleared(in, q)
 }
 
 // ensureEnrolled enrols the host, if its AK is not the one that it is enrolled

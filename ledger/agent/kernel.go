@@ -118,9 +118,9 @@ func (a *Agent) readStaged() error {
 // stagedIs notes how many bytes of the list are staged.
 func (a *Agent) stagedIs(n int64) error {
 	at := a.spool.state
-	at.Staged, at.StagedRecords = n, 0
-	err := a.list.each(at.Kernel, at.Kernel+n, func(*ima.Record) error { at.StagedRecords++; return nil })
-	if err != nil {
+	var err error
+	at.Staged = n
+	if at.StagedRecords, err = a.recordsBetween(at.Kernel, at.Kernel+n); err != nil {
 		return err
 	}
 	return a.spool.save(at)

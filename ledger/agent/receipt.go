@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/audit"
 	"github.com/imaledger/imaledger/ledger/client"
+	"github.com/imaledger/imaledger/tpm/ima"
 )
 
 // ErrLedger is a ledger that answers with what does not verify. Nothing is
@@ -167,11 +169,28 @@ func (a *Agent) putAddenda(ctx context.Context, n uint64, s *ledger.Segment) err
 		defer l.close()
 	}
 	size := int64(s.Payload.Size)
-	if err := a.put(ctx, s.Payload.Digest, size, func() (io.Reader, error) { return l.section(at.Offset, at.Offset+size), nil }); err != nil {
+	open := func() (io.Reader, error) {
+		h := sha256.New()
+		if _, err := io.Copy(h, l.section(at.Offset, at.Offset+size)); err != nil || ledger.Hash(h.Sum(nil)) != s.Payload.Digest {
+			return nil, errors.Join(errDamagedRecords, err)
+		}
+		return l.section(at.Offset, at.Offset+size), nil
+	}
+	err = a.put(ctx, s.Payload.Digest, size, open)
+	if errors.Is(err, errDamagedRecords) {
+		err = fmt.Errorf("%s: from byte %d on: %w", l.path(ima.SHA1), at.Offset, err)
+		if l == a.list {
+			err = errors.Join(err, a.mendList())
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("records: %w", err)
 	}
 	return nil
 }
+
+// errDamagedRecords is a list's file that changed after a segment was made of it.
+var errDamagedRecords = errors.New("the exported list is damaged: what the kernel has still is read again")
 
 func (a *Agent) put(ctx context.Context, digest ledger.Hash, size int64, open func() (io.Reader, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, uploadTimeout+time.Duration(size>>20)*time.Second)

@@ -69,7 +69,7 @@ type spool struct {
 func openSpool(dir string, step func(string)) (*spool, error) {
 	s := &spool{dir: dir, step: step}
 	for _, d := range []string{"", listsDir, chainDir, evidenceDir} {
-		if err := os.MkdirAll(s.path(d), 0o700); err != nil {
+		if err := ownDir(s.path(d)); err != nil {
 			return nil, err
 		}
 	}
@@ -84,6 +84,25 @@ func openSpool(dir string, step func(string)) (*spool, error) {
 		return nil, errors.Join(err, s.lock.Close())
 	}
 	return s, nil
+}
+
+// ownDir makes a directory, durably, or checks that nobody else can write to it: who
+// can, chooses what is deleted from the kernel.
+func ownDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if owner := info.Sys().(*syscall.Stat_t).Uid; int(owner) != os.Geteuid() {
+		return fmt.Errorf("%s belongs to user %d: it must be the agent's own: chown %d %s", dir, owner, os.Geteuid(), dir)
+	}
+	if mode := info.Mode().Perm(); mode&0o022 != 0 {
+		return fmt.Errorf("%s has mode %04o, so others can write to it: chmod go-w %s", dir, mode, dir)
+	}
+	return syncDir(filepath.Dir(dir))
 }
 
 func (s *spool) loadState() error {

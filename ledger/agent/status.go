@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -97,6 +98,7 @@ func problem(doing string, err error) Problem {
 func mend(err error) string {
 	var refused *client.Problem
 	var network net.Error
+	var certificate *tls.CertificateVerificationError
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return "make room on the disk of the agent's directory, or stop the agent, move the directory to another disk and name it in the configuration; the kernel keeps its records meanwhile. Then it goes on by itself, or at once with imaledger-agent resume"
@@ -110,6 +112,8 @@ func mend(err error) string {
 		return "keep the two checkpoints in the directory's folder evidence, and tell the ledger's operator and the auditors: together they prove that the log signed two histories. Records stay in the kernel"
 	case errors.Is(err, ErrLedger):
 		return "the ledger's answer does not fit the trust folder: is the policy that of this ledger, and are its witnesses running? Records stay in the kernel until it does"
+	case errors.As(err, &certificate):
+		return "the ledger's TLS certificate is not accepted: is this host's clock right? It says " + time.Now().UTC().Format(time.RFC3339) + ". If it is, the certificate is another's, has expired, or comes from an authority that this machine does not know"
 	case errors.As(err, &refused) && refused.Status < 500:
 		return "the ledger refuses this, and says why; its findings are listed in FORMAT.md"
 	case errors.As(err, &refused), errors.As(err, &network), errors.Is(err, ErrUnwitnessed):

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/tpm/ima"
 )
 
 // receipted returns where, in the newest list, the records end that are in the
@@ -55,6 +56,21 @@ func (a *Agent) trim() error {
 	if err := a.settle(); err != nil {
 		return err
 	}
+	if err := a.delete(end); err != nil {
+		return err
+	}
+	if at := a.spool.state; a.Delete != DeleteStaged || at.Staged > 0 || at.Kernel >= end.Offset {
+		return nil
+	}
+	// What was listed while the rest was staged. It would wait for more to come.
+	if err := errors.Join(a.stage(), a.readStaged()); err != nil {
+		return err
+	}
+	return a.delete(end)
+}
+
+// delete deletes from the kernel up to a place that receipts reach.
+func (a *Agent) delete(end place) (err error) {
 	at := a.spool.state
 	next := at
 	switch {
@@ -63,11 +79,18 @@ func (a *Agent) trim() error {
 		next.Kernel, next.KernelRecord = at.Kernel+at.Staged, at.KernelRecord+at.StagedRecords
 		next.Staged, next.StagedRecords = 0, 0
 	case a.Delete == DeleteCount && at.Kernel < end.Offset:
+		var n uint64
+		if n, err = a.recordsBetween(at.Kernel, end.Offset); err != nil {
+			return err
+		}
+		if n != end.Record-at.KernelRecord {
+			return fmt.Errorf("%s: %d records are to be deleted, and the list has %d there: nothing was deleted: %w", a.spool.path(stateFile), end.Record-at.KernelRecord, n, errDamaged)
+		}
 		at.Deleting, at.DeletingRecord = end.Offset, end.Record
 		if err := a.spool.save(at); err != nil {
 			return err
 		}
-		err = a.Kernel.DeleteFirst(end.Record-at.KernelRecord, a.isListed(at.Kernel, end.Offset-at.Kernel, false))
+		err = a.Kernel.DeleteFirst(n, a.isListed(at.Kernel, end.Offset-at.Kernel, false))
 		next.Kernel, next.KernelRecord = end.Offset, end.Record
 	default:
 		return nil
@@ -82,6 +105,12 @@ func (a *Agent) trim() error {
 	}
 	a.Step("deleted")
 	return a.spool.save(next)
+}
+
+// recordsBetween counts the list's records between two bytes.
+func (a *Agent) recordsBetween(from, to int64) (n uint64, err error) {
+	err = a.list.each(from, to, func(*ima.Record) error { n++; return nil })
+	return n, err
 }
 
 // isListed returns a check that what the kernel is about to delete is what the
