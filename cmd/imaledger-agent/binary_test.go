@@ -7,8 +7,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/imaledger/imaledger/ledger/agent"
 )
 
 // maxBinary is the agent's size in bytes, stripped, for amd64.
@@ -85,6 +89,18 @@ func TestUnit(t *testing.T) {
 	text, err := os.ReadFile(unit)
 	if err != nil {
 		t.Fatal(err)
+	}
+	// What makes the last round come before the end, and while there is a network.
+	for _, line := range []string{
+		"Type=notify", "Conflicts=shutdown.target", "Before=shutdown.target kexec.target reboot.target poweroff.target halt.target", "After=network-online.target time-sync.target",
+	} {
+		if !strings.Contains("\n"+string(text), "\n"+line+"\n") {
+			t.Errorf("the unit lacks %s", line)
+		}
+	}
+	_, stop, _ := strings.Cut(string(text), "\nTimeoutStopSec=")
+	if n, err := strconv.Atoi(strings.Fields(stop)[0]); err != nil || time.Duration(n)*time.Second <= agent.LastRound {
+		t.Errorf("systemd waits %d s for the agent to end, whose last round may take %s, %v", n, agent.LastRound, err)
 	}
 	// The program is not installed where tests run; all else must be right.
 	program := filepath.Join(t.TempDir(), "imaledger-agent")

@@ -100,6 +100,8 @@ func loop(ctx context.Context, o *options, _ io.Writer) error {
 		wake := make(chan os.Signal, 1)
 		signal.Notify(wake, syscall.SIGUSR1)
 		defer signal.Stop(wake)
+		stopping := context.AfterFunc(ctx, func() { o.complain("notify", notify("STOPPING=1")) })
+		defer stopping()
 		ready := false
 		a.Run(ctx, o.schedule, wake, func(err error) {
 			s := a.Status()

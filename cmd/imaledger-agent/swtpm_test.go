@@ -52,6 +52,14 @@ func (o *onSwtpm) power(change tpm.PowerChange) {
 	o.again(func() error { return o.s.Power(change) })
 }
 
+// release lets another program use the TPM: swtpm serves one at a time.
+func (o *onSwtpm) release() {
+	o.t.Helper()
+	if err := o.Close(); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
 func (o *onSwtpm) Reset()   { o.power(tpm.Reboot) }
 func (o *onSwtpm) Restart() { o.power(tpm.Hibernate) }
 func (o *onSwtpm) Resume()  { o.power(tpm.Suspend) }
