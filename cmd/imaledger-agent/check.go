@@ -160,8 +160,18 @@ func (c *checker) tpm() {
 
 func (c *checker) state() {
 	dir := c.o.state
-	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+	for {
+		_, err := os.Stat(dir)
+		if !errors.Is(err, os.ErrNotExist) || dir == filepath.Dir(dir) {
+			break
+		}
 		dir = filepath.Dir(dir) // it will be made there
+	}
+	if dir == c.o.state {
+		if err := agent.CheckOwner(dir); err != nil {
+			c.lack("state", err, "")
+			return
+		}
 	}
 	f, err := os.CreateTemp(dir, ".check-*")
 	if err != nil {

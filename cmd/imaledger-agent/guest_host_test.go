@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/imaledger/imaledger/cmd/internal/guest"
 	"github.com/imaledger/imaledger/ledger"
@@ -39,13 +38,33 @@ type host struct {
 	// list begins.
 	boots [][][]byte
 	begin int
+	// Where in the newest boot's list the TPM's registers began anew.
+	zeroed int
+}
+
+// confined is a program that has no more capabilities than the unit gives it.
+func (h *host) confined(r guest.Request) guest.Request {
+	h.t.Helper()
+	numbers := map[string]int{"CAP_DAC_OVERRIDE": 1, "CAP_DAC_READ_SEARCH": 2, "CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21}
+	unit, err := os.ReadFile("imaledger-agent.service")
+	h.must(err)
+	_, list, _ := strings.Cut(string(unit), "\nCapabilityBoundingSet=")
+	list, _, _ = strings.Cut(list, "\n")
+	for _, c := range strings.Fields(list) {
+		n, known := numbers[c]
+		if !known {
+			h.t.Fatalf("the unit gives %s", c)
+		}
+		r.Capabilities = append(r.Capabilities, n)
+	}
+	return r
 }
 
 // newHost makes a host that is off.
 func (s *site) newHost(t *testing.T, k guest.Kernel, name string) *host {
 	t.Helper()
 	h := &host{t: t, site: s, name: name, Machine: &guest.Machine{Kernel: k, Dir: t.TempDir()}}
-	conf := fmt.Sprintf("ledger %s\nhost %s\nstate %s\nwait 10s\n", guest.URL(s.port), name, agentDir)
+	conf := fmt.Sprintf("ledger %s\nhost %s\nstate %s\nwait 60s\n", guest.URL(s.port), name, agentDir)
 	file := filepath.Join(h.Dir, "agent.conf")
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
@@ -88,13 +107,17 @@ func (h *host) call(r guest.Request) *guest.Response {
 func (h *host) boot() {
 	h.t.Helper()
 	h.must(h.Boot())
-	h.boots, h.begin = append(h.boots, nil), 0
+	h.boots, h.begin, h.zeroed = append(h.boots, nil), 0, 0
 	h.policy()
 	h.look()
 }
 
+// tss is the user and group to whom distributions give the TPM.
+const tss = 110
+
 func (h *host) policy() {
 	h.t.Helper()
+	h.call(guest.Request{Op: guest.OpGive, Path: "/dev/tpmrm0", Number: tss})
 	rules := fmt.Sprintf("measure func=FILE_CHECK mask=MAY_READ fowner=%d\nmeasure func=FILE_CHECK mask=MAY_READ fowner=%d pcr=11\n", guest.MeasuredOwner, guest.OtherOwner)
 	h.call(guest.Request{Op: guest.OpWrite, Path: imaDir + "policy", Data: []byte(rules)})
 }
@@ -119,6 +142,16 @@ func (h *host) kexec(carry bool) {
 	h.must(h.Kexec(carry))
 	h.policy()
 	h.look()
+}
+
+// powerTPM takes the TPM down and up while the kernel goes on.
+func (h *host) powerTPM(change guest.PowerChange) {
+	h.t.Helper()
+	h.look()
+	h.must(h.PowerTPM(change))
+	if change != guest.Suspend {
+		h.zeroed = len(h.boots[len(h.boots)-1])
+	}
 }
 
 func (h *host) measure(n int) {
@@ -149,7 +182,7 @@ func (h *host) look() {
 func (h *host) readList(name string) (list []byte) {
 	h.t.Helper()
 	var err error
-	if !guest.Wait(10*time.Second, func() bool {
+	if !guest.Wait(guest.Patience, func() bool {
 		var r *guest.Response
 		if r, err = h.Call(guest.Request{Op: guest.OpRead, Path: imaDir + name}); err == nil {
 			list = r.Stdout
@@ -180,7 +213,7 @@ func records(t *testing.T, raw []byte) (list [][]byte) {
 // agent runs the agent and returns its exit code and what it said.
 func (h *host) agent(args ...string) (code int, stdout, stderr string) {
 	h.t.Helper()
-	r := h.call(guest.Request{Op: guest.OpRun, Args: append([]string{"/bin/imaledger-agent"}, args...)})
+	r := h.call(h.confined(guest.Request{Op: guest.OpRun, Args: append([]string{"/bin/imaledger-agent"}, args...)}))
 	return r.Code, string(r.Stdout), string(r.Stderr)
 }
 
@@ -207,13 +240,13 @@ func (h *host) fails(why string) {
 
 // cutAt has the agent make a round, and cuts the power at a step. It returns
 // false where the round was done without that step.
-func (h *host) cutAt(step string) bool {
+func (h *host) cutAt(step string, flags ...string) bool {
 	h.t.Helper()
 	h.look()
 	const out = "/tmp/agent.out"
-	r := h.call(guest.Request{Op: guest.OpStart, Args: []string{"/bin/imaledger-agent", "once"}, Env: []string{"IMALEDGER_CUT=" + step}, Path: out})
+	r := h.call(h.confined(guest.Request{Op: guest.OpStart, Args: append([]string{"/bin/imaledger-agent", "once"}, flags...), Env: []string{"IMALEDGER_CUT=" + step}, Path: out}))
 	reached := false
-	if !guest.Wait(time.Minute, func() bool {
+	if !guest.Wait(guest.Patience, func() bool {
 		said := string(h.call(guest.Request{Op: guest.OpRead, Path: out}).Stdout)
 		reached = strings.Contains(said, "cut: "+step)
 		return reached || strings.Contains(said, "\nenrolment ") || strings.Contains(said, "imaledger-agent: ")
@@ -271,7 +304,7 @@ func (h *host) observed() {
 	for slot := range want {
 		got[slot] = make([]byte, slot.Bank.Size())
 	}
-	list := bytes.Join(h.boots[len(h.boots)-1], nil)
+	list := bytes.Join(h.boots[len(h.boots)-1][h.zeroed:], nil)
 	replay, err := ima.NewReplayer([]ima.Bank{ima.SHA1, ima.SHA256}, got, ima.KernelStyles())
 	h.must(err)
 	for r := ima.NewReader(bytes.NewReader(list), ima.Format{Bank: ima.SHA1}); ; {

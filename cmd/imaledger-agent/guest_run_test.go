@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/imaledger/imaledger/cmd/internal/guest"
 	"github.com/imaledger/imaledger/ledger/agent"
@@ -16,7 +15,7 @@ import (
 // start runs the agent in the background.
 func (h *host) start(flags ...string) (pid int) {
 	h.t.Helper()
-	return h.call(guest.Request{Op: guest.OpStart, Path: "/tmp/agent.log", Args: append([]string{"/bin/imaledger-agent", "run"}, flags...)}).PID
+	return h.call(h.confined(guest.Request{Op: guest.OpStart, Path: "/tmp/agent.log", Args: append([]string{"/bin/imaledger-agent", "run"}, flags...)})).PID
 }
 
 func (h *host) stop(pid int) {
@@ -36,7 +35,7 @@ func (h *host) log() string {
 func (h *host) await(what string, f func(agent.Status) bool) {
 	h.t.Helper()
 	var last agent.Status
-	if !guest.Wait(time.Minute, func() bool {
+	if !guest.Wait(guest.Patience, func() bool {
 		r := h.call(guest.Request{Op: guest.OpRun, Args: []string{"/bin/imaledger-agent", "status"}})
 		if strings.Contains(string(r.Stderr), "no status") {
 			return false
@@ -44,7 +43,7 @@ func (h *host) await(what string, f func(agent.Status) bool) {
 		last = h.status()
 		return f(last)
 	}) {
-		h.t.Fatalf("%s: not within a minute: %+v\n%s", what, last, h.log())
+		h.t.Fatalf("%s: it did not come: %+v\n%s", what, last, h.log())
 	}
 	h.look()
 }

@@ -42,6 +42,7 @@ var programs = sync.OnceValues(func() (map[string]string, error) {
 })
 
 func init() {
+	inParallel = "4" // guests do not wait, they compute
 	atExit = func() {
 		if built, err := programs(); err == nil {
 			os.RemoveAll(filepath.Dir(built["imaledger"]))
@@ -122,7 +123,7 @@ func (s *site) startWitnesses(logKey, suffix string) (urls []string) {
 	s.t.Helper()
 	for i := range 3 {
 		name := fmt.Sprintf("w%d.example", i)
-		urls = append(urls, s.serve("imaledger-witness", "--state", s.path(name+suffix), "--key", s.path(name+".key"), "--log", logKey))
+		urls = append(urls, s.serve("imaledger-witness", "--state", s.path(name+suffix), "--key", s.path(name+".key"+suffix), "--log", logKey))
 	}
 	return urls
 }
@@ -134,6 +135,19 @@ func (s *site) fork() http.Handler {
 	for _, name := range []string{"w0.example", "w1.example", "w2.example", "ledger", "trust"} {
 		if err := os.CopyFS(s.path(name+".fork"), os.DirFS(s.path(name))); err != nil {
 			s.t.Fatal(err)
+		}
+	}
+	// A witness's key is fenced, so that one program uses it. Who forks it copies both.
+	for i := range 3 {
+		name := s.path(fmt.Sprintf("w%d.example.key", i))
+		for from, to := range map[string]string{name: name + ".fork", name + ".fence": name + ".fork.fence"} {
+			content, err := os.ReadFile(from)
+			if err == nil {
+				err = os.WriteFile(to, content, 0o600)
+			}
+			if err != nil {
+				s.t.Fatal(err)
+			}
 		}
 	}
 	policy, err := os.ReadFile(filepath.Join(s.dir, "trust", ledger.TrustPolicyFile))

@@ -169,7 +169,7 @@ func TestGuestPowerCut(t *testing.T) {
 		for range 3 {
 			h.measure(4)
 			h.look()
-			h.call(guest.Request{Op: guest.OpStart, Args: []string{"/bin/imaledger-agent", "once"}, Path: "/tmp/agent.out"})
+			h.call(h.confined(guest.Request{Op: guest.OpStart, Args: []string{"/bin/imaledger-agent", "once"}, Path: "/tmp/agent.out"}))
 			time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond)
 			h.cut()
 			h.measure(2)
@@ -225,64 +225,4 @@ func TestGuestOthers(t *testing.T) {
 		}
 		h.check(want)
 	})
-}
-
-// TestGuestREADME runs the commands that the README gives a newcomer, once the
-// files are where it puts them.
-func TestGuestREADME(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(readme), "\n## Put a host in it\n")
-	_, script, _ := strings.Cut(section, "\n```\n")
-	script, _, _ = strings.Cut(script, "\n```\n")
-	kernels, err := guest.Kernels()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := newSite(t, "grade first-use\n")
-	h := s.newHost(t, kernels[0], "newcomer.example")
-	h.boot()
-	h.measure(10)
-	h.look()
-	ran, status := 0, ""
-	for line := range strings.Lines(script) {
-		words := strings.Fields(line)
-		if len(words) == 0 || words[0] != "imaledger-agent" {
-			continue
-		}
-		ran++
-		code, stdout, stderr := h.agent(words[1:]...)
-		if code != 0 {
-			t.Errorf("%s: exit %d\n%s%s", strings.TrimSpace(line), code, stdout, stderr)
-		}
-		status = stdout
-	}
-	if ran != 3 || !strings.Contains(status, "11 in this boot's list: 11 receipted") || !strings.Contains(status, "quoted after") {
-		t.Errorf("%d commands, and then\n%s", ran, status)
-	}
-	h.look()
-	h.check(expected{sealed: true})
-}
-
-// TestGuestErrors: the kernel answers as the agent expects.
-func TestGuestErrors(t *testing.T) {
-	kernels, err := guest.Kernels()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := newSite(t, byCertificate)
-	h := s.newHost(t, kernels[0], "errors.example")
-	h.boot()
-	const list, staged = imaDir + "binary_runtime_measurements_sha1", imaDir + "binary_runtime_measurements_sha1_staged"
-	for _, step := range []struct{ file, text, want string }{
-		{staged, "D\n", "no such file"}, {staged, "A\n", ""}, {staged, "A\n", "file exists"}, {staged, "D\n", ""}, {staged, "A\n", "no such file"},
-		{list, "1\n", "no such file"}, {list, "0\n", "invalid argument"}, {list, "A\n", "invalid argument"}, {staged, "1\n", "invalid argument"},
-	} {
-		_, err := h.Call(guest.Request{Op: guest.OpCommand, Path: step.file, Text: step.text})
-		if step.want == "" && err != nil || step.want != "" && (err == nil || !strings.Contains(err.Error(), step.want)) {
-			t.Errorf("%q: %v, want %q", step.text, err, step.want)
-		}
-	}
 }

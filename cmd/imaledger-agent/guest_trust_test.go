@@ -16,6 +16,7 @@ import (
 
 	"github.com/imaledger/imaledger/cmd/internal/guest"
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/agent"
 	"github.com/imaledger/imaledger/ledger/client"
 )
 
@@ -82,73 +83,68 @@ func TestGuestFork(t *testing.T) {
 // TestGuestEnrolment: each grade, an EK that another host has, and a credential
 // that is not for this TPM.
 func TestGuestEnrolment(t *testing.T) {
-	kernels, err := guest.Kernels()
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := kernels[0]
-	s := newSite(t, "grade first-use\n")
-	one := s.newHost(t, k, "one.example")
-	one.boot()
-	one.measure(3)
-	s.answer(func(w http.ResponseWriter, r *http.Request) bool { return s.spoilChallenge(w, r) })
-	one.fails("activate")
-	s.answer(nil)
-	one.round()
-	if st := one.status(); st.Grade != "first-use" {
-		t.Errorf("grade %q, want first-use", st.Grade)
-	}
-	one.check(expected{sealed: true})
-	entry, err := ledger.ParseEntry(one.call(guest.Request{Op: guest.OpRead, Path: agentDir + "/chain/0000000000.entry"}).Stdout)
-	one.must(err)
-	ek := entry.(*ledger.Enrolment).EK
-	one.Kill()
+	onKernels(t, func(t *testing.T, k guest.Kernel) {
+		s := newSite(t, "grade first-use\n")
+		one := s.newHost(t, k, "one.example")
+		one.boot()
+		one.measure(3)
+		s.answer(func(w http.ResponseWriter, r *http.Request) bool { return s.spoilChallenge(w, r) })
+		one.fails("activate")
+		s.answer(nil)
+		one.round()
+		if st := one.status(); st.Grade != "first-use" {
+			t.Errorf("grade %q, want first-use", st.Grade)
+		}
+		one.check(expected{sealed: true})
+		entry, err := ledger.ParseEntry(one.call(guest.Request{Op: guest.OpRead, Path: agentDir + "/chain/0000000000.entry"}).Stdout)
+		one.must(err)
+		ek := entry.(*ledger.Enrolment).EK
+		one.Kill()
 
-	// The same TPM under another name.
-	two := s.newHost(t, k, "two.example")
-	two.withTPMOf(one)
-	two.boot()
-	two.measure(3)
-	two.fails("one.example")
-	two.Kill()
+		// The same TPM under another name.
+		two := s.newHost(t, k, "two.example")
+		two.withTPMOf(one)
+		two.boot()
+		two.measure(3)
+		two.fails("one.example")
+		two.Kill()
 
-	// Where the operator lists EKs, a listed one enrols, and another does not.
-	pinned := filepath.Join(t.TempDir(), "pinned")
-	one.must(os.WriteFile(pinned, fmt.Appendf(nil, "listed.example %s\n", ek), 0o600))
-	s = newSite(t, "grade pinned\n", "--pinned", pinned)
-	listed := s.newHost(t, k, "listed.example")
-	listed.withTPMOf(one)
-	listed.boot()
-	listed.measure(2)
-	listed.round()
-	if st := listed.status(); st.Grade != "pinned" {
-		t.Errorf("grade %q, want pinned", st.Grade)
-	}
-	listed.check(expected{sealed: true})
-	listed.Kill()
-	stranger := s.newHost(t, k, "stranger.example")
-	stranger.boot()
-	stranger.fails("enrol")
+		// Where the operator lists EKs, a listed one enrols, and another does not.
+		pinned := filepath.Join(t.TempDir(), "pinned")
+		one.must(os.WriteFile(pinned, fmt.Appendf(nil, "listed.example %s\n", ek), 0o600))
+		s = newSite(t, "grade pinned\n", "--pinned", pinned)
+		listed := s.newHost(t, k, "listed.example")
+		listed.withTPMOf(one)
+		listed.boot()
+		listed.measure(2)
+		listed.round()
+		if st := listed.status(); st.Grade != "pinned" {
+			t.Errorf("grade %q, want pinned", st.Grade)
+		}
+		listed.check(expected{sealed: true})
+		listed.Kill()
+		stranger := s.newHost(t, k, "stranger.example")
+		stranger.boot()
+		stranger.fails("enrol")
+	})
 }
 
 // TestGuestRegistrars: the ledger demands two registrars, of which one is a service
 // of its own. Each has the TPM answer, and each signs.
 func TestGuestRegistrars(t *testing.T) {
-	kernels, err := guest.Kernels()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := newSiteOf(t, 2, byCertificate)
-	h := s.newHost(t, kernels[0], "two.example")
-	h.boot()
-	h.measure(3)
-	h.round()
-	h.check(expected{sealed: true})
-	entry, err := ledger.ParseEntry(h.call(guest.Request{Op: guest.OpRead, Path: agentDir + "/chain/0000000000.entry"}).Stdout)
-	h.must(err)
-	if by, err := ledger.SignedBy(entry.(*ledger.Enrolment), s.trust.Registrars...); err != nil || len(by) != 2 {
-		t.Errorf("signed by %v, %v", by, err)
-	}
+	onKernels(t, func(t *testing.T, k guest.Kernel) {
+		s := newSiteOf(t, 2, byCertificate)
+		h := s.newHost(t, k, "two.example")
+		h.boot()
+		h.measure(3)
+		h.round()
+		h.check(expected{sealed: true})
+		entry, err := ledger.ParseEntry(h.call(guest.Request{Op: guest.OpRead, Path: agentDir + "/chain/0000000000.entry"}).Stdout)
+		h.must(err)
+		if by, err := ledger.SignedBy(entry.(*ledger.Enrolment), s.trust.Registrars...); err != nil || len(by) != 2 {
+			t.Errorf("signed by %v, %v", by, err)
+		}
+	})
 }
 
 // withTPMOf gives the host a copy of another's TPM.
@@ -217,6 +213,18 @@ func TestGuestCleared(t *testing.T) {
 		h.measure(2)
 		h.round()
 		h.check(expected{gaps: []string{"tpm-clear", "tpm-clear"}, sealed: true})
+		// And under an agent that runs: its key is gone with the old seed.
+		h.reboot()
+		h.reboot()
+		pid := h.start("--interval", "1h", "--poll", "1s")
+		h.await("the first round", func(s agent.Status) bool { return s.Receipted == 1 && len(s.Problems) == 0 })
+		h.clearTPM()
+		h.measure(2)
+		h.look()
+		h.agent("resume")
+		h.await("the new key", func(s agent.Status) bool { return s.Receipted == 3 && len(s.Problems) == 0 })
+		h.stop(pid)
+		h.check(expected{gaps: []string{"tpm-clear", "tpm-clear", "tpm-clear"}, sealed: true})
 	})
 }
 
@@ -226,7 +234,7 @@ func (h *host) clearTPM() {
 	h.t.Helper()
 	command, err := hex.DecodeString("80020000001b000001264000000a00000009400000090000000000")
 	h.must(err)
-	if answer := h.call(guest.Request{Op: guest.OpSend, Data: command}).Stdout; len(answer) < 10 || !bytes.Equal(answer[6:10], make([]byte, 4)) {
+	if answer := h.call(guest.Request{Op: guest.OpSend, Path: "/dev/tpmrm0", Data: command}).Stdout; len(answer) < 10 || !bytes.Equal(answer[6:10], make([]byte, 4)) {
 		h.t.Fatalf("TPM2_Clear: %x", answer)
 	}
 }

@@ -85,7 +85,11 @@ func TestConfig(t *testing.T) {
 func TestCheck(t *testing.T) {
 	dir := t.TempDir()
 	state := filepath.Join(dir, "state")
+	deep := filepath.Join(state, "a", "b") // nothing of it is there yet
 	args := []string{"check", "--securityfs", filepath.Join(dir, "ima"), "--tpm", filepath.Join(dir, "tpmrm0"), "--state", state, "--trust", filepath.Join(dir, "trust"), "--ledger", "http://127.0.0.1:1/"}
+	if _, out, _ := tool(t, append(args, "--state", deep)...); !strings.Contains(out, "ok       state   "+deep) {
+		t.Errorf("a directory to be made: %s", out)
+	}
 	code, out, stderr := tool(t, args...)
 	if code != cli.ExitUndecided {
 		t.Errorf("exit %d %s", code, stderr)
@@ -97,6 +101,15 @@ func TestCheck(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
 		t.Errorf("it left %v, %v", left, err)
+	}
+	if err := os.Mkdir(state, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(state, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if _, out, _ := tool(t, args...); !strings.Contains(out, "LACKING  state") || !strings.Contains(out, "chmod go-w "+state) {
+		t.Errorf("a directory that others can write to: %s", out)
 	}
 	if _, object, _ := tool(t, append(args, "--json")...); !strings.HasPrefix(object, "[\n") || !strings.Contains(object, `"ok": false`) {
 		t.Errorf("--json: %s", object)

@@ -34,7 +34,7 @@ import (
 var atExit = func() {}
 
 // inParallel is how many tests run at a time: most of them wait for checkpoints.
-const inParallel = "8"
+var inParallel = "8"
 
 func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", inParallel); err != nil {

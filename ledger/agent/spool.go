@@ -92,6 +92,15 @@ func ownDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	if err := CheckOwner(dir); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(dir))
+}
+
+// CheckOwner checks that a directory is this user's, and that nobody else can write
+// to it.
+func CheckOwner(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return err
@@ -102,7 +111,7 @@ func ownDir(dir string) error {
 	if mode := info.Mode().Perm(); mode&0o022 != 0 {
 		return fmt.Errorf("%s has mode %04o, so others can write to it: chmod go-w %s", dir, mode, dir)
 	}
-	return syncDir(filepath.Dir(dir))
+	return nil
 }
 
 func (s *spool) loadState() error {

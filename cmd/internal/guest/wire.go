@@ -19,12 +19,14 @@ const (
 	OpList      = "list"    // the names in the folder Path, a line each
 	OpWrite     = "write"   // Data to Path
 	OpMeasure   = "measure" // Number new files for IMA, named after Text
+	OpAgain     = "again"   // the last file for IMA is written anew with what it has, and read
 	OpViolate   = "violate" // a violation: a file that is written while it is read
 	OpHold      = "hold"    // Path stays open for reading
 	OpRelease   = "release"
 	OpCommand   = "command"    // Text written to Path with one write
 	OpMount     = "mount"      // a tmpfs at Path with options Text; Number are mount's flags
-	OpSend      = "send"       // Data to the TPM; its answer is Stdout
+	OpSend      = "send"       // Data to the TPM at Path; its answer is Stdout
+	OpGive      = "give"       // Path to user and group Number, with mode 0660
 	OpKexec     = "kexec"      // with command line Text
 	OpKexecLost = "kexec-lost" // the same, and the list is not carried over
 	OpPowerOff  = "poweroff"
@@ -40,6 +42,8 @@ type Request struct {
 	Data   []byte   `json:"data,omitempty"`
 	Number int      `json:"number,omitempty"`
 	PID    int      `json:"pid,omitempty"`
+	// Capabilities are those that a program may have (capabilities(7)), nil for all.
+	Capabilities []int `json:"capabilities,omitempty"`
 }
 
 // A Response is what came of it.

@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -81,7 +83,7 @@ func loadModule(path string) error {
 }
 
 func mountDisk() error {
-	for range 100 {
+	for range 2000 {
 		err := syscall.Mount("/dev/vda", "/var", "ext4", 0, "")
 		if err == nil {
 			return nil
@@ -131,7 +133,7 @@ func network() error {
 func serve(address string) error {
 	var conn net.Conn
 	var err error
-	for range 50 {
+	for range 1000 {
 		if conn, err = net.Dial("tcp", address); err == nil {
 			break
 		}
@@ -169,6 +171,7 @@ type machine struct {
 	started map[int]*exec.Cmd
 	held    []*os.File
 	files   int
+	last    string // of them
 }
 
 func (g *machine) do(r guest.Request) (*guest.Response, error) {
@@ -203,6 +206,8 @@ func (g *machine) do(r guest.Request) (*guest.Response, error) {
 		return &guest.Response{}, os.WriteFile(r.Path, r.Data, 0o755)
 	case guest.OpMeasure:
 		return &guest.Response{}, g.measure(r)
+	case guest.OpAgain:
+		return &guest.Response{}, again(g.last)
 	case guest.OpViolate:
 		return &guest.Response{}, g.violate()
 	case guest.OpHold:
@@ -224,18 +229,10 @@ func (g *machine) do(r guest.Request) (*guest.Response, error) {
 		}
 		_, err = f.Write([]byte(r.Text))
 		return &guest.Response{}, errors.Join(err, f.Close())
+	case guest.OpGive:
+		return &guest.Response{}, errors.Join(os.Chown(r.Path, r.Number, r.Number), os.Chmod(r.Path, 0o660))
 	case guest.OpSend:
-		f, err := os.OpenFile("/dev/tpmrm0", os.O_RDWR, 0)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		if _, err := f.Write(r.Data); err != nil {
-			return nil, err
-		}
-		b := make([]byte, 4096)
-		n, err := f.Read(b)
-		return &guest.Response{Stdout: b[:n]}, err
+		return send(r.Path, r.Data)
 	case guest.OpMount:
 		if err := os.MkdirAll(r.Path, 0o755); err != nil {
 			return nil, err
@@ -247,18 +244,71 @@ func (g *machine) do(r guest.Request) (*guest.Response, error) {
 	return nil, fmt.Errorf("unknown op %q", r.Op)
 }
 
+// send sends a command to the TPM. An os.File would be read without waiting, and then
+// there may be no answer yet.
+func send(path string, command []byte) (*guest.Response, error) {
+	fd, err := syscall.Open(path, syscall.O_RDWR|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer syscall.Close(fd)
+	if _, err := syscall.Write(fd, command); err != nil {
+		return nil, err
+	}
+	b := make([]byte, 4096)
+	n, err := syscall.Read(fd, b)
+	return &guest.Response{Stdout: b[:max(n, 0)]}, err
+}
+
 func (g *machine) run(r guest.Request) (*guest.Response, error) {
 	c := exec.Command(r.Args[0], r.Args[1:]...)
-	c.Env = append([]string{"HOME=/tmp", "PATH=/bin"}, r.Env...)
+	c.Env = append([]string{"HOME=/tmp", "PATH=/usr/bin:/bin"}, r.Env...)
 	c.Stdin = bytes.NewReader(r.Data)
 	var stdout, stderr bytes.Buffer
 	c.Stdout, c.Stderr = &stdout, &stderr
-	answer, err := code(c.Run())
+	err := startBound(c, r.Capabilities)
+	if err == nil {
+		err = c.Wait()
+	}
+	answer, err := code(err)
 	if err != nil {
 		return nil, err
 	}
 	answer.Stdout, answer.Stderr = stdout.Bytes(), stderr.Bytes()
 	return answer, nil
+}
+
+// prctl(2), PR_CAPBSET_DROP, and the last capability there is.
+const (
+	capabilityDrop = 24
+	lastCapability = 40
+)
+
+// startBound starts a program that can have no other capabilities than these, as
+// CapabilityBoundingSet= of systemd has it. nil are all.
+func startBound(c *exec.Cmd, capabilities []int) error {
+	if capabilities == nil {
+		return c.Start()
+	}
+	started := make(chan error)
+	go func() {
+		// The thread is not unlocked, so that it ends with this.
+		runtime.LockOSThread()
+		var err error
+		for n := range lastCapability + 1 {
+			if slices.Contains(capabilities, n) {
+				continue
+			}
+			if _, _, errno := syscall.Syscall(syscall.SYS_PRCTL, capabilityDrop, uintptr(n), 0); errno != 0 {
+				err = errors.Join(err, fmt.Errorf("capability %d: %w", n, errno))
+			}
+		}
+		if err == nil {
+			err = c.Start()
+		}
+		started <- err
+	}()
+	return <-started
 }
 
 // code makes an exit code of what Wait returned.
@@ -282,7 +332,7 @@ func (g *machine) start(r guest.Request) (*guest.Response, error) {
 	c := exec.Command(r.Args[0], r.Args[1:]...)
 	c.Env = append([]string{"HOME=/tmp", "PATH=/bin"}, r.Env...)
 	c.Stdout, c.Stderr = out, out
-	if err := c.Start(); err != nil {
+	if err := startBound(c, r.Capabilities); err != nil {
 		return nil, err
 	}
 	g.started[c.Process.Pid] = c
@@ -307,8 +357,22 @@ func (g *machine) measure(r guest.Request) error {
 		if _, err := os.ReadFile(path); err != nil {
 			return err
 		}
+		g.last = path
 	}
 	return nil
+}
+
+// again writes a file anew, with what it has, so that IMA looks at it once more.
+func again(path string) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		return err
+	}
+	_, err = os.ReadFile(path)
+	return err
 }
 
 // violate reads a file that is open for writing.
