@@ -3,6 +3,10 @@
 package main
 
 import (
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +103,78 @@ func TestGuestCounted(t *testing.T) {
 		round()
 	}
 	h.check(want)
+}
+
+// stick is a folder that is carried between the host and the ledger.
+const stick = "/var/stick"
+
+// submit copies the folder out of the guest, has imaledger submit it, and copies it
+// back.
+func (h *host) submit() string {
+	h.t.Helper()
+	dir := h.t.TempDir()
+	for _, part := range []string{"addenda", "entries", "enrolments", "consistency"} {
+		h.must(os.MkdirAll(filepath.Join(dir, part), 0o755))
+		list, err := h.Call(guest.Request{Op: guest.OpList, Path: path.Join(stick, part)})
+		if err != nil {
+			continue // the agent has made none yet
+		}
+		for name := range strings.FieldsSeq(string(list.Stdout)) {
+			content := h.call(guest.Request{Op: guest.OpRead, Path: path.Join(stick, part, name)}).Stdout
+			h.must(os.WriteFile(filepath.Join(dir, part, name), content, 0o644))
+		}
+	}
+	out, err := h.site.tool("submit", "--ledger", h.site.client.Base, dir)
+	if err != nil {
+		h.t.Fatalf("submit: %v: %s", err, out)
+	}
+	h.must(filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(name)
+		if err == nil {
+			_, err = h.Call(guest.Request{Op: guest.OpWrite, Path: stick + strings.TrimPrefix(name, dir), Data: content})
+		}
+		return err
+	}))
+	return out
+}
+
+// TestGuestOffline: a host that reaches no ledger. Its segments are carried by hand,
+// and nothing is deleted before the receipts are back.
+func TestGuestOffline(t *testing.T) {
+	onKernels(t, func(t *testing.T, k guest.Kernel) {
+		s := newSite(t, byCertificate)
+		h := s.newHost(t, k, "offline.example")
+		h.boot()
+		once := func(want int) {
+			t.Helper()
+			h.look()
+			if code, stdout, stderr := h.agent("once", "--ledger", "", "--offline", stick); code != want || want == 3 && !strings.Contains(stderr, "imaledger submit") {
+				t.Fatalf("once: exit %d, want %d\n%s%s", code, want, stdout, stderr)
+			}
+			h.look()
+		}
+		h.measure(4)
+		once(3)
+		h.submit()
+		once(3) // the answer to the registrar's challenge
+		h.submit()
+		for range 2 {
+			h.measure(3)
+			once(3)
+		}
+		if left := h.kernelRecords(); left != 11 {
+			t.Errorf("%d records are in the kernel, want 11", left)
+		}
+		h.submit()
+		once(0)
+		if left := h.kernelRecords(); k.Staging && left != 0 {
+			t.Errorf("%d records are left in the kernel", left)
+		}
+		h.check(expected{sealed: true})
+	})
 }
 
 // TestGuestSleep: the TPM goes down and up while the kernel goes on. A suspension

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -43,6 +44,12 @@ func TestGuestRounds(t *testing.T) {
 			t.Errorf("check: exit %d\n%s", code, out)
 		}
 		h.measure(100)
+		h.call(guest.Request{Op: guest.OpViolate})
+		h.look()
+		if code, stdout, stderr := h.agent("once", "--delete", "never"); code != 0 {
+			t.Fatalf("once: exit %d\n%s\n%s", code, stdout, stderr)
+		}
+		h.banks()
 		h.round()
 		for i := range 3 {
 			h.measure(60)
@@ -68,6 +75,25 @@ func TestGuestRounds(t *testing.T) {
 		h.round()
 		h.check(expected{sealed: true})
 	})
+}
+
+// banks holds the files of the untrimmed list against those that the kernel shows,
+// while it has all of it still. It shows other banks' since Linux 6.10.
+func (h *host) banks() {
+	h.t.Helper()
+	kernel := map[string]string{"sha1": "binary_runtime_measurements"}
+	if h.Kernel.Staging {
+		kernel["sha256"] = "binary_runtime_measurements_sha256"
+	}
+	for bank, name := range kernel {
+		want := h.readList(name)
+		if got := h.call(guest.Request{Op: guest.OpRead, Path: filepath.Join(agentDir, "lists/current", bank)}).Stdout; !bytes.Equal(got, want) {
+			h.t.Errorf("lists/current/%s has %d bytes, the kernel's %d", bank, len(got), len(want))
+		}
+		if _, got, _ := h.agent("export", "--bank", bank); got != string(want) {
+			h.t.Errorf("export --bank %s has %d bytes, the kernel's %d", bank, len(got), len(want))
+		}
+	}
 }
 
 // evmctl replays the exported list against the registers.

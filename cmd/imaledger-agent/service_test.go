@@ -54,6 +54,9 @@ func TestService(t *testing.T) {
 		t.Errorf("check: exit %d\n%s%s", code, out, stderr)
 	}
 
+	if code, out, stderr := tool(t, "enrol", "--config", path("agent.conf")); code != cli.ExitOK || !strings.Contains(out, "h.example is enrolled with log.example/agent, grade first-use") {
+		t.Errorf("enrol: exit %d\n%s%s", code, out, stderr)
+	}
 	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path("notify"), Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)

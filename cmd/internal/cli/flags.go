@@ -33,13 +33,27 @@ func ParseFlags(fs *flag.FlagSet, args []string, stdout io.Writer) error {
 }
 
 // Logger gives a logger that writes to w, which is a program's stderr, records
-// of the level and above, as text for a person or as JSON for a collector.
+// of the level and above, as text for a person or as JSON for a collector. Where
+// stderr is systemd's journal, each has the journal's level.
 func Logger(w io.Writer, level slog.Level, json bool) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
-	if json {
-		return slog.New(slog.NewJSONHandler(w, options))
+	handler := func(w io.Writer) slog.Handler {
+		if json {
+			return slog.NewJSONHandler(w, options)
+		}
+		return slog.NewTextHandler(w, options)
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	if !journaled(w) {
+		return slog.New(handler(w))
+	}
+	options.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey && len(groups) == 0 {
+			return slog.Attr{} // the journal has it
+		}
+		return a
+	}
+	out := &journalWriter{w: w}
+	return slog.New(&journalHandler{handler(out), out})
 }
 
 // LogFlags defines -log-level and -log-json. Call what it returns after the
