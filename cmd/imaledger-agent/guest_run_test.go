@@ -102,7 +102,7 @@ func TestGuestDisk(t *testing.T) {
 			h.call(guest.Request{Op: guest.OpMount, Path: agentDir, Text: options, Number: int(flags)})
 		}
 		h.boot()
-		mount("size=128k", 0)
+		mount("mode=0700,size=128k", 0)
 		h.measure(20)
 		h.round()
 		pid := h.start("--interval", "1h", "--poll", "1s", "--records", "200")
@@ -141,7 +141,7 @@ func TestGuestDisk(t *testing.T) {
 		h.check(expected{sealed: true})
 		before := len(h.boots)
 		h.reboot()
-		mount("size=8m", 0)
+		mount("mode=0700,size=8m", 0)
 		h.measure(4)
 		h.round()
 		if segments := h.status().Segments; len(h.boots) != before+1 || segments < 5 {

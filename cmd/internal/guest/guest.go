@@ -170,12 +170,14 @@ func (m *Machine) startTPM() error {
 		return err
 	}
 	m.current.swtpm = c
-	if !Wait(Patience, func() bool { _, err := os.Stat(socket); return err == nil }) {
-		return errors.New("swtpm did not open its socket")
-	}
 	var err error
-	m.current.control, err = startControl(m.path("qemu.sock"), socket)
-	return err
+	if !Wait(Patience, func() bool {
+		m.current.control, err = startControl(m.path("qemu.sock"), socket)
+		return err == nil
+	}) {
+		return fmt.Errorf("swtpm does not take connections: %w", err)
+	}
+	return nil
 }
 
 func (m *Machine) path(name string) string { return filepath.Join(m.Dir, name) }
