@@ -1,10 +1,13 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"testing"
 
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/tpm"
+	"github.com/imaledger/imaledger/tpm/quote"
 	"github.com/imaledger/imaledger/tpm/securityfs"
 )
 
@@ -79,6 +82,32 @@ func TestRegisters(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestLostAgain: the directory is lost twice, each time with another key configured,
+// and the power is cut while it is made anew.
+func TestLostAgain(t *testing.T) {
+	t.Parallel()
+	device := newSwtpm(t)
+	w := newWorldOf(t, newFakeKernelOf(t, securityfs.ReadOnly, device))
+	k := w.kernel
+	k.measure(3)
+	w.round()
+	kinds := map[string]tpm.AKKind{"enrolled": tpm.AKRSASSA, "recovered": tpm.AKRSAPSS}
+	for _, step := range []string{"enrolled", "recovered"} {
+		kind := kinds[step]
+		if err := errors.Join(os.RemoveAll(w.dir), device.UseAK(kind, quote.Endorsement)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.once(step); !errors.Is(err, errPower) {
+			t.Fatal(err)
+		}
+	}
+	k.measure(2)
+	w.round()
+	if last, _ := w.newestSegments(); last.Join.Kind != ledger.JoinContinues || last.First != 4 || last.Count != 2 {
+		t.Errorf("%s of %d records from %d on", last.Join, last.Count, last.First)
 	}
 }
 

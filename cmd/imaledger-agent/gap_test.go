@@ -84,6 +84,11 @@ func TestGaps(t *testing.T) {
 				if last.Join.Kind != ledger.JoinContinues || last.Count != 2 {
 					t.Errorf("after it: %v of %d records, want 2 more", last.Join, last.Count)
 				}
+				a := w.running()
+				if s := a.Status(); s.Receipted != 2 || s.Unsealed != 0 || s.PassedOver != s.Listed-2 {
+					t.Errorf("status: %d listed, %d receipted, %d before the gap", s.Listed, s.Receipted, s.PassedOver)
+				}
+				a.Close()
 				r, _ := w.evidence()
 				for _, f := range r.Findings {
 					if f.Class() == ledger.Contradicted || f.Class() == ledger.Undecided && f.Code != ledger.Gap {

@@ -213,7 +213,7 @@ func TestGuestCleared(t *testing.T) {
 		h.measure(2)
 		h.round()
 		h.check(expected{gaps: []string{"tpm-clear", "tpm-clear"}, sealed: true})
-		// And under an agent that runs: its key is gone with the old seed.
+		// And under an agent that runs: the key that it has loaded is gone.
 		h.reboot()
 		h.reboot()
 		pid := h.start("--interval", "1h", "--poll", "1s")
@@ -222,7 +222,7 @@ func TestGuestCleared(t *testing.T) {
 		h.measure(2)
 		h.look()
 		h.agent("resume")
-		h.await("the new key", func(s agent.Status) bool { return s.Receipted == 3 && len(s.Problems) == 0 })
+		h.await("the key again", func(s agent.Status) bool { return s.Receipted == 3 && len(s.Problems) == 0 })
 		h.stop(pid)
 		h.check(expected{gaps: []string{"tpm-clear", "tpm-clear", "tpm-clear"}, sealed: true})
 	})

@@ -225,8 +225,8 @@ func TestCleared(t *testing.T) {
 	}
 }
 
-// TestClearedWhileRunning: an agent that runs on finds the TPM's new key, and goes on
-// by itself. Where records are missing besides, the gap says no less.
+// TestClearedWhileRunning: TPM2_Clear under an agent that runs ends the key that it
+// has loaded. It goes on by itself. Where records are missing besides, the gap says no less.
 func TestClearedWhileRunning(t *testing.T) {
 	t.Parallel()
 	for _, lost := range []bool{false, true} {
@@ -466,5 +466,40 @@ func TestDeadlines(t *testing.T) {
 	w.round() // which asks for the host's chain
 	if d.seen < 20 {
 		t.Errorf("%d requests only", d.seen)
+	}
+}
+
+// TestOneList: only the newest list is kept, and the agent is started anew each time,
+// also after its directory was lost.
+func TestOneList(t *testing.T) {
+	t.Parallel()
+	for _, flavour := range flavours {
+		w := newWorld(t, flavour)
+		w.change = func(c *agent.Config) { c.Lists = 1 }
+		k := w.kernel
+		for range 3 {
+			for range 2 {
+				k.measure(1)
+				w.round()
+			}
+			k.reboot()
+		}
+		if err := os.RemoveAll(w.dir); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			k.measure(1)
+			w.round()
+		}
+		k.reboot()
+		for range 2 {
+			k.measure(1)
+			w.round()
+		}
+		w.exported()
+		lists, err := filepath.Glob(filepath.Join(w.dir, "lists", "0*"))
+		if err != nil || len(lists) != 1 {
+			t.Errorf("%s: lists %q, %v", flavour, lists, err)
+		}
 	}
 }

@@ -82,7 +82,11 @@ func printStatus(out io.Writer, s *agent.Status) error {
 		grade = "not enrolled"
 	}
 	line("enrolment", "%s", grade)
-	line("records", "%d in this boot's list: %d receipted, %d not in a segment yet", s.Listed, s.Receipted, s.Unsealed)
+	passed := ""
+	if s.PassedOver > 0 {
+		passed = fmt.Sprintf(", %d before a gap", s.PassedOver)
+	}
+	line("records", "%d in this boot's list: %d receipted, %d not in a segment yet%s", s.Listed, s.Receipted, s.Unsealed, passed)
 	line("kernel", "%d records, %d of them staged; %d deleted", s.Kernel, s.Staged, s.Deleted)
 	line("spool", "%d of %d entries wait for a receipt, %d of %d bytes", s.Pending, s.Segments, s.SpoolBytes, s.SpoolLimit)
 	if s.List != "" {
@@ -147,6 +151,7 @@ func (o *options) writeMetrics(s *agent.Status) error {
 	gauge("listed_records", "Records in the list of this boot.", s.Listed)
 	gauge("kernel_records", "Records in kernel memory.", s.Kernel)
 	gauge("unsealed_records", "Records in no segment.", s.Unsealed)
+	gauge("passed_over_records", "Records that were listed before a gap was closed, and are in no segment.", s.PassedOver)
 	gauge("receipted_records", "Records of this boot with a verified receipt.", s.Receipted)
 	gauge("pending_entries", "Entries of the host's chain without a receipt.", s.Pending)
 	gauge("spool_bytes", "Bytes of records without a receipt.", s.SpoolBytes)

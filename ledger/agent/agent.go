@@ -250,8 +250,8 @@ func (a *Agent) checkSegments() error {
 		case a.damaged == nil:
 			a.damaged = fmt.Errorf("%s: %w: from byte %d on it is not what #%d sealed", a.list.path(ima.SHA1), errListDamaged, at.Offset, n)
 		}
-		if n == 0 {
-			break
+		if at.Offset == a.spool.state.Begin {
+			break // the list's first: of those before, the places may be gone with their lists
 		}
 	}
 	return nil
@@ -346,7 +346,7 @@ func (a *Agent) problems() error {
 	return errors.Join(list...)
 }
 
-// loadAK asks for the AK in each round: after TPM2_Clear it is another one.
+// loadAK asks for the AK in each round: it is another one if the TPM is.
 func (a *Agent) loadAK() error {
 	public, err := a.TPM.AK()
 	if err != nil {

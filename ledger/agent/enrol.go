@@ -69,7 +69,7 @@ func (a *Agent) enrolled(ctx context.Context, accepted *client.Accepted) error {
 		return fmt.Errorf("%w: it enrolled something else", ErrLedger)
 	}
 	switch {
-	case a.chain.empty && e.Sequence > 0:
+	case e.Sequence > a.chain.next() && a.spool.state.List == 0: // nothing here is its own; or the power was cut in this
 		a.Logger.Warn("agent: the host's chain has entries that this directory lacks", "sequence", e.Sequence)
 		if err := a.recoverChain(ctx, e.Sequence, e.Previous); err != nil {
 			return fmt.Errorf("the host's directory was lost, and its chain cannot be had from the ledger: %w", err)

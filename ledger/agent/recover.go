@@ -72,6 +72,7 @@ func (a *Agent) recoverChain(ctx context.Context, sequence uint64, leaf ledger.H
 		if err := a.spool.write(entryName(n, entrySuffix), r.raw); err != nil {
 			return err
 		}
+		a.Step("recovered")
 	}
 	return nil
 }

@@ -27,7 +27,8 @@ type Status struct {
 	Kernel     uint64 `json:"kernel"`     // of them in kernel memory, with those staged
 	Staged     uint64 `json:"staged"`     // of them set apart
 	Deleted    uint64 `json:"deleted"`    // of them deleted from kernel memory
-	Unsealed   uint64 `json:"unsealed"`   // of them in no segment
+	Unsealed   uint64 `json:"unsealed"`   // of them in no segment yet
+	PassedOver uint64 `json:"passedOver"` // of them listed before a gap was closed: they are never in a segment
 	Receipted  uint64 `json:"receipted"`  // of them in segments with a receipt
 	Segments   uint64 `json:"segments"`   // entries of the host's chain, with enrolments
 	Pending    int    `json:"pending"`    // of them without a receipt
@@ -68,7 +69,8 @@ func (a *Agent) Status() *Status {
 		s.Unsealed = at.Records - begin.Record
 		end, _, err := a.receipted()
 		if err == nil {
-			s.Receipted = end.Record
+			s.PassedOver = at.BeginRecord
+			s.Receipted = max(end.Record, at.BeginRecord) - at.BeginRecord
 			s.SpoolBytes, err = a.spoolBytes()
 		}
 		if err != nil {
