@@ -202,7 +202,7 @@ func (c *checker) ledger(ctx context.Context) {
 	c.ok("trust", "log %s, %d of its witnesses demanded", origin, config.Trust.Policy.QuorumSize())
 	raw, err := config.Ledger.Checkpoint(ctx)
 	if err != nil {
-		c.lack("ledger", err, "is the URL right, is the ledger running, and is the clock right? It says "+time.Now().UTC().Format(time.RFC3339))
+		c.lack("ledger", err, "is the URL right, is the ledger running, has it had its first moments to publish a checkpoint, and is the clock right? It says "+time.Now().UTC().Format(time.RFC3339))
 		return
 	}
 	checkpoint, err := config.Trust.Policy.Verify(raw)

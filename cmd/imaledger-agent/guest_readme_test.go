@@ -59,7 +59,7 @@ func TestGuestREADME(t *testing.T) {
 		if r := sh("mkdir -p /usr/bin\nexec >/tmp/ledger.log 2>&1\n" + ledger); r.Code != 0 {
 			t.Fatalf("exit %d: %s", r.Code, h.call(guest.Request{Op: guest.OpRead, Path: "/tmp/ledger.log"}).Stdout)
 		}
-		if !guest.Wait(guest.Patience, func() bool { return sh(look).Code == 0 }) {
+		if !guest.Wait(guest.Patience, func() bool { return strings.HasPrefix(string(sh(look).Stdout), "ledger.example/one\n") }) {
 			t.Fatalf("no checkpoint: %s", h.call(guest.Request{Op: guest.OpRead, Path: "/tmp/ledger.log"}).Stdout)
 		}
 		r := sh(readme(t, "Put a host in it"))
