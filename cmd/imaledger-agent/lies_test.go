@@ -181,6 +181,26 @@ func TestOlderCheckpoint(t *testing.T) {
 	w.whole()
 }
 
+// fork has another ledger answer, which with the same keys signed another history
+// that is longer.
+func (w *world) fork() {
+	w.t.Helper()
+	fork, _ := w.newLedger()
+	s := httptest.NewServer(fork)
+	defer s.Close()
+	c := &client.Client{Base: s.URL}
+	for i := range 6 { // more entries than the true log has
+		ak, err := newFakeKernel(w.t, w.kernel.flavour).tpm.AK()
+		if err == nil {
+			_, _, err = c.Enrol(w.t.Context(), client.EnrolRequest{Host: fmt.Sprintf("h%d.example", i), AKPublic: ak}, 10*time.Second)
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	w.answer(func(rw http.ResponseWriter, r *http.Request) bool { fork.ServeHTTP(rw, r); return true })
+}
+
 // TestFork: a log and its witnesses that all sign a second history are found out
 // by any host. Its records stay, and the two checkpoints are kept: together they
 // prove it.
@@ -190,22 +210,8 @@ func TestFork(t *testing.T) {
 	k := w.kernel
 	k.measure(2)
 	w.round()
-	fork, _ := w.newLedger()
-	s := httptest.NewServer(fork)
-	defer s.Close()
-	c := &client.Client{Base: s.URL}
-	for i := range 6 { // more entries than the true log has
-		soft := newFakeKernel(t, securityfs.Staging).tpm
-		ak, err := soft.AK()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, _, err := c.Enrol(t.Context(), client.EnrolRequest{Host: fmt.Sprintf("h%d.example", i), AKPublic: ak}, 10*time.Second); err != nil {
-			t.Fatal(err)
-		}
-	}
 	k.measure(3)
-	w.answer(func(rw http.ResponseWriter, r *http.Request) bool { fork.ServeHTTP(rw, r); return true })
+	w.fork()
 	if err := w.once(""); !errors.Is(err, agent.ErrSplit) {
 		t.Fatalf("%v, want %v", err, agent.ErrSplit)
 	}

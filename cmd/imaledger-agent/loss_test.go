@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/agent"
-	"github.com/imaledger/imaledger/ledger/client"
 	"github.com/imaledger/imaledger/tpm/securityfs"
 )
 
@@ -99,20 +97,7 @@ func TestSplitStopsDeletion(t *testing.T) {
 		if err := w.once("receipted"); !errors.Is(err, errPower) {
 			t.Fatal(err)
 		}
-		fork, _ := w.newLedger()
-		s := httptest.NewServer(fork)
-		defer s.Close()
-		c := &client.Client{Base: s.URL}
-		for i := range 6 { // more entries than the true log has
-			ak, err := newFakeKernel(t, flavour).tpm.AK()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, _, err := c.Enrol(t.Context(), client.EnrolRequest{Host: fmt.Sprintf("h%d.example", i), AKPublic: ak}, 10*time.Second); err != nil {
-				t.Fatal(err)
-			}
-		}
-		w.answer(func(rw http.ResponseWriter, r *http.Request) bool { fork.ServeHTTP(rw, r); return true })
+		w.fork()
 		if err := w.once(""); !errors.Is(err, agent.ErrSplit) {
 			t.Fatalf("%v, want %v", err, agent.ErrSplit)
 		}
