@@ -126,7 +126,7 @@ func TestBackoff(t *testing.T) {
 	w, _ := carried(t)
 	w.kernel.measure(3)
 	w.change = func(c *agent.Config) {
-		c.Ledger, c.Logger = noLedger{&carry.Folder{}}, slog.New(slog.DiscardHandler)
+		c.Ledger, c.Logger = noLedger{&carry.Folder{Dir: t.TempDir()}}, slog.New(slog.DiscardHandler)
 	}
 	a := w.running()
 	synctest.Test(t, func(t *testing.T) {
