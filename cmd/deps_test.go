@@ -66,6 +66,7 @@ var quarantined = []struct {
 	{"github.com/sigstore/sigstore/pkg/signature/kms/azure", []string{"cmd/imaledgerd"}, "as for aws"},
 	{"github.com/sigstore/sigstore/pkg/signature/kms/gcp", []string{"cmd/imaledgerd"}, "as for aws"},
 	{"github.com/sigstore/sigstore/pkg/signature/kms/hashivault", []string{"cmd/imaledgerd"}, "as for aws"},
+	{"github.com/cockroachdb/pebble", []string{"ledger/internal/index"}, "a cache of the log, and nobody's truth"},
 	{"github.com/spf13/cobra", []string{"cmd/imaledger"}, "the daemons have the standard flag package"},
 	{"filippo.io/torchwood", nil, "the second opinion in tests alone"},
 }
