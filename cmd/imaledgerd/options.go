@@ -30,6 +30,7 @@ type options struct {
 	batchAge                          time.Duration
 	sessionLife                       time.Duration
 	publicPayloads, allowSoftwareKeys bool
+	search                            bool
 	door                              doorOptions
 	erase                             eraserOptions
 	logKeys                           logKeys
@@ -113,6 +114,7 @@ func (o *options) serveFlags(fs *flag.FlagSet) {
 	fs.DurationVar(&o.checkpointInterval, "checkpoint-interval", server.DefaultCheckpointInterval, "`time` between checkpoints, at least 100ms")
 	fs.DurationVar(&o.republish, "republish-interval", server.DefaultRepublishInterval, "`time` after which an idle log has its checkpoint cosigned anew, so that the next quote's time is known closely")
 	fs.DurationVar(&o.batchAge, "batch-age", server.DefaultBatchMaxAge, "`time` for which entries are gathered for one write")
+	fs.BoolVar(&o.search, "search", false, "answer searches, from an index in the ledger's directory that follows the log")
 	fs.BoolVar(&o.publicPayloads, "public-payloads", false, "serve measurement records and evidence to everyone")
 	fs.BoolVar(&o.allowSoftwareKeys, "allow-software-keys", false, "enrol hosts without a TPM, for demonstrations; the trust folder must accept grade software")
 }

@@ -37,7 +37,7 @@ func serveLedger(ctx context.Context, o *options, stdout io.Writer) error {
 // config reads what the command line names.
 func (o *options) config() (server.Config, error) {
 	c := server.Config{
-		Dir: o.dir, AllowSoftware: o.allowSoftwareKeys, PublicPayloads: o.publicPayloads,
+		Dir: o.dir, AllowSoftware: o.allowSoftwareKeys, PublicPayloads: o.publicPayloads, Search: o.search,
 		CheckpointInterval: o.checkpointInterval, RepublishInterval: o.republish, BatchMaxAge: o.batchAge, SessionLife: o.sessionLife,
 	}
 	switch {

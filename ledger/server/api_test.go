@@ -66,6 +66,7 @@ func TestAPIPage(t *testing.T) {
 	l := closedLedger(t, func(c *Config) {
 		c.Access = access(t, "operator ops token %s\nauditor web token %s hosts web-*\n", operator, auditor)
 		c.Limits = DefaultLimits()
+		c.Search = true
 	})
 	dir := t.TempDir()
 	write := func(name string, content []byte) {

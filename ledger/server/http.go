@@ -52,6 +52,7 @@ func (s *Server) routes() {
 	handle("GET /addenda.v1", s.getAddendaMarker)
 	handle("GET /addenda/{s0}/{s1}/{digest}", s.getAddendum)
 	s.retentionRoutes(handle)
+	handle("GET /search", s.getSearch)
 	handle("GET /freeze", s.getFreeze)
 	handle("GET /healthz", s.getHealth)
 	handle("GET /readyz", s.getReady)

@@ -222,6 +222,7 @@ func (l *testLedger) kill() {
 	l.http.CloseClientConnections()
 	l.http.Close()
 	l.server.log.close()
+	l.server.search.close()
 	l.server.active.Wait()
 	l.server.lock.Close()
 	l.server = nil

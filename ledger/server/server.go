@@ -16,6 +16,7 @@
 //	upload-token.key      what upload tokens are made with
 //	evidence/conflicts/   what was refused because the host's chain went another way
 //	evidence/refusals.json  what was refused lately, for the operator
+//	index/                the search index, if there is one; it may be deleted
 //	lock                  held by the process
 //
 // The log is the truth. What else the server knows, which leaf has which index
@@ -81,6 +82,8 @@ type Config struct {
 	// demonstrations: whoever asks first gets the name.
 	AllowSoftware bool
 
+	// Search answers searches, from an index that follows the log.
+	Search bool
 	// PublicPayloads serves addenda to everyone.
 	PublicPayloads bool
 	MaxPayload     int64 // bytes of an addendum; default ledger.MaxPayload
@@ -142,6 +145,7 @@ type Server struct {
 	hostRate    *limiter
 	addressRate *limiter
 	refused     *refusals
+	search      *searcher // nil without Config.Search
 
 	gate sync.RWMutex // see enter
 
@@ -227,6 +231,7 @@ func (s *Server) open(ctx context.Context) error {
 	go s.watchWitnesses()
 	go s.watchDoor()
 	go s.watchErasures()
+	s.openSearch()
 	return nil
 }
 
@@ -353,6 +358,7 @@ func (s *Server) Close(ctx context.Context) (err error) {
 				s.config.Logger.Warn("stopping before the witnesses have seen every entry; they will after the next start", "error", err)
 			}
 		}
+		s.search.close()
 		s.log.close()
 		err = s.lock.Close()
 	})

@@ -122,6 +122,17 @@ func ParseFileDigest(s string) (FileDigest, error) {
 	return d, nil
 }
 
+// Text is what ParseFileDigest reads, empty for no digest.
+func (d FileDigest) Text() string {
+	switch {
+	case len(d.Digest) == 0:
+		return ""
+	case d.Algorithm == "":
+		return hex.EncodeToString(d.Digest)
+	}
+	return d.String()
+}
+
 // kernelName returns the bank's name as records have it.
 func (b Bank) kernelName() string {
 	for _, t := range bankTable {

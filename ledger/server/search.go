@@ -1,0 +1,312 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/transparency-dev/tessera/api/layout"
+	tessera "github.com/transparency-dev/tessera/client"
+
+	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/client"
+	"github.com/imaledger/imaledger/ledger/internal/index"
+	"github.com/imaledger/imaledger/ledger/internal/payload"
+	"github.com/imaledger/imaledger/tpm/ima"
+)
+
+const (
+	// indexDir is the index's folder in the ledger's directory. It may be deleted.
+	indexDir = "index"
+	// maxSearches bounds the searches at work: each may read much of the index.
+	maxSearches = 8
+	// searchTime bounds one of them.
+	searchTime = 20 * time.Second
+	// maxRuns bounds the runs of segments in which absence is less than certain.
+	maxRuns = 1000
+	// indexInterval is how often the index looks for new entries, and indexRetry how
+	// long after a failure.
+	indexInterval = 500 * time.Millisecond
+	indexRetry    = 10 * time.Second
+)
+
+var errNoSearch = fmt.Errorf("%w: this ledger answers no searches (imaledgerd serve --search)", errNotFound)
+
+// A searcher is the index that follows the ledger's own log. What becomes of it
+// touches nothing else: a ledger without it takes entries all the same.
+type searcher struct {
+	source logSource
+	dir    string
+	slots  chan struct{}
+	size   atomic.Uint64 // of the tree that it answers for
+	cancel context.CancelFunc
+	ended  chan struct{}
+
+	mu sync.RWMutex // held to search, and to replace what follows
+	x  *index.Index // nil while it cannot be opened
+}
+
+// openSearch starts the index, if the ledger is to answer searches.
+func (s *Server) openSearch() {
+	if !s.config.Search {
+		return
+	}
+	ctx, cancel := context.WithCancel(s.log.ctx)
+	s.search = &searcher{source: logSource{s}, dir: filepath.Join(s.config.Dir, indexDir), slots: make(chan struct{}, maxSearches), cancel: cancel, ended: make(chan struct{})}
+	go s.search.follow(ctx)
+}
+
+// follow keeps the index at the log's newest checkpoint until the context ends.
+func (x *searcher) follow(ctx context.Context) {
+	defer close(x.ended)
+	logger := x.source.config.Logger
+	for ctx.Err() == nil {
+		err := x.update(ctx)
+		wait := indexInterval
+		if err != nil && ctx.Err() == nil {
+			wait = indexRetry
+			logger.Error("the search index does not follow the log", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+	x.replace(nil)
+}
+
+// replace closes the index that there is, and puts another in its place.
+func (x *searcher) replace(with *index.Index) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.x != nil {
+		if err := x.x.Close(); err != nil {
+			x.source.config.Logger.Error("the search index does not close", "error", err)
+		}
+	}
+	x.x = with
+}
+
+// update opens the index if it is not open, makes it anew if it is not of this log
+// (after a restore it may be of entries that the log does not have), and
+// follows the log.
+func (x *searcher) update(ctx context.Context) error {
+	if x.x == nil {
+		opened, err := index.Open(index.Config{
+			Dir: x.dir, Policy: x.source.config.Trust.Policy, Logger: x.source.config.Logger,
+			// Admission has judged every statement of the log.
+			Judge: func(uint64, ledger.Hash, ledger.Statement) bool { return true },
+		})
+		if err != nil {
+			return err
+		}
+		x.replace(opened)
+	}
+	if x.source.log.newest.checkpoint() == nil {
+		return nil
+	}
+	err := x.x.Update(ctx, x.source, nil)
+	if errors.Is(err, index.ErrMismatch) || errors.Is(err, ledger.ErrConsistency) {
+		x.source.config.Logger.Warn("the search index is not of this log and is made anew", "error", err)
+		x.size.Store(0)
+		x.replace(nil)
+		return os.RemoveAll(x.dir)
+	}
+	x.size.Store(x.x.Status().Size)
+	return err
+}
+
+func (x *searcher) close() {
+	if x == nil {
+		return
+	}
+	x.cancel()
+	<-x.ended
+}
+
+// wait waits until the index has what the log had, or the context ends.
+func (x *searcher) wait(ctx context.Context) {
+	at := x.source.log.newest.checkpoint()
+	for at != nil && x.size.Load() < at.Size {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// logSource is the ledger's own log. It implements index.Source.
+type logSource struct{ *Server }
+
+// Checkpoint implements index.Source.
+func (s logSource) Checkpoint(ctx context.Context, since *ledger.Checkpoint) (*ledger.Checkpoint, error) {
+	at := s.log.newest.checkpoint()
+	if since == nil {
+		return at, nil
+	}
+	root, found, err := s.log.root(ctx, since.Size)
+	if err != nil {
+		return nil, err
+	}
+	if !found || root != since.Root || since.Size > at.Size {
+		return nil, fmt.Errorf("the index is of a tree of %d entries that this log does not have: %w", since.Size, ledger.ErrConsistency)
+	}
+	return at, nil
+}
+
+// Entries implements index.Source.
+func (s logSource) Entries(ctx context.Context, from uint64, of *ledger.Checkpoint) ([][]byte, error) {
+	b, err := tessera.GetEntryBundle(ctx, s.log.reader.ReadEntryBundle, from/layout.EntryBundleWidth, of.Size)
+	if err != nil {
+		return nil, err
+	}
+	skip := from % layout.EntryBundleWidth
+	if skip >= uint64(len(b.Entries)) {
+		return nil, fmt.Errorf("entry %d: its bundle has %d entries", from, len(b.Entries))
+	}
+	return b.Entries[skip:], nil
+}
+
+// Addendum implements index.Source.
+func (s logSource) Addendum(_ context.Context, _ ledger.Hash, a ledger.Addendum) (io.ReadCloser, error) {
+	r, found, err := s.addenda.Open(a.Digest)
+	if err == nil && !found {
+		return nil, &index.AbsentError{State: index.Missing, Text: fmt.Sprintf("addendum %x", a.Digest[:6])}
+	}
+	return decaying{r}, err
+}
+
+// decaying tells the index of bytes that are no longer those of their name.
+type decaying struct{ io.ReadCloser }
+
+func (d decaying) Read(p []byte) (int, error) {
+	n, err := d.ReadCloser.Read(p)
+	if errors.Is(err, payload.ErrDigest) {
+		err = &index.AbsentError{State: index.Altered, Text: err.Error()}
+	}
+	return n, err
+}
+
+// getSearch answers a search: a caller sees the hosts whose records he may read.
+func (s *Server) getSearch(w http.ResponseWriter, r *http.Request) error {
+	q, err := client.ParseSearchQuery(r.URL.Query())
+	if err != nil {
+		return badRequest("%v", err)
+	}
+	query := &index.Query{Filter: q.Filter, Host: q.Host, Since: q.Since, Until: q.Until}
+	if query.Limit, err = pageLimit(r.URL.Query().Get("limit")); err != nil {
+		return err
+	}
+	if q.After != nil {
+		query.After = &index.Position{Entry: q.After.Entry, Record: q.After.Record}
+	}
+	answer := client.SearchAnswer{Hosts: []string{"*"}, Hits: []client.SearchHit{}}
+	if !s.config.PublicPayloads || s.config.PrivateEntries {
+		c, err := s.caller(r)
+		switch {
+		case err != nil:
+			return err
+		case c.grant == nil:
+			return errNoCredentials
+		case q.Host != "" && !c.grant.reads(q.Host):
+			return errToldNobody
+		}
+		answer.Hosts, query.Hosts = c.grant.hosts, c.grant.reads
+	}
+	if s.search == nil {
+		return errNoSearch
+	}
+	select {
+	case s.search.slots <- struct{}{}:
+		defer func() { <-s.search.slots }()
+	default:
+		return errBusy
+	}
+	wait, cancel := context.WithTimeout(r.Context(), preferredWait(r.Header))
+	s.search.wait(wait)
+	cancel()
+	ctx, cancel := context.WithTimeout(r.Context(), searchTime)
+	defer cancel()
+	err = s.search.answer(ctx, query, &answer)
+	switch {
+	case errors.Is(err, index.ErrBroad), errors.Is(err, context.DeadlineExceeded):
+		return badRequest("the search takes too long: name a host, a digest, or the begin of the path (%v)", err)
+	case err != nil:
+		return err
+	}
+	if answer.Next != "" {
+		q.After = &client.SearchPosition{Entry: query.After.Entry, Record: query.After.Record}
+		answer.Next = "/search?" + q.Values().Encode()
+		w.Header().Set("Link", fmt.Sprintf("<%s>; rel=\"next\"", answer.Next))
+	}
+	writeJSON(w, http.StatusOK, "application/json", answer)
+	return nil
+}
+
+// answer fills in an answer. Where there is another page it sets Next, and query's
+// After to where that begins.
+func (x *searcher) answer(ctx context.Context, query *index.Query, answer *client.SearchAnswer) error {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if x.x == nil {
+		return errBusy // it is being opened, or made anew
+	}
+	found, err := x.x.Search(ctx, query)
+	if err != nil {
+		return err
+	}
+	answer.Log, answer.Size, answer.Root = found.Origin, found.Size, fmt.Sprintf("%x", found.Root)
+	if query.After == nil {
+		limits, err := x.x.Limits(ctx, query, maxRuns)
+		if err != nil {
+			return err
+		}
+		answer.Limits = limitsOf(limits)
+	}
+	for _, h := range found.Hits {
+		answer.Hits = append(answer.Hits, hitOf(h))
+	}
+	if found.More {
+		last := found.Hits[len(found.Hits)-1].Position
+		query.After, answer.Next = &last, "more"
+	}
+	return nil
+}
+
+func hitOf(h index.Hit) client.SearchHit {
+	hit := client.SearchHit{
+		Host: h.Host, Sequence: h.Sequence, Index: h.Entry, Record: h.Record, InBoot: h.First + h.Record, PCR: h.PCR, Template: ima.Printable([]byte(h.Template)),
+		Violation: h.Violation, NotBefore: h.NotBefore, NotAfter: h.NotAfter,
+	}
+	if h.Path != "" {
+		hit.Path = ima.Printable([]byte(h.Path))
+	}
+	for _, d := range h.Digests {
+		hit.Digests = append(hit.Digests, d.String())
+	}
+	for _, id := range h.KeyIDs {
+		hit.KeyIDs = append(hit.KeyIDs, fmt.Sprintf("%08x", id))
+	}
+	return hit
+}
+
+func limitsOf(l *index.Limits) *client.SearchLimits {
+	answer := &client.SearchLimits{States: make(map[string]uint64), Gaps: l.Gaps, Opaque: l.Opaque, Runs: []client.SearchLimit{}, More: l.More}
+	for state, n := range l.Total {
+		if state != index.Read {
+			answer.States[state.String()] = n
+		}
+	}
+	for _, r := range l.Runs {
+		answer.Runs = append(answer.Runs, client.SearchLimit{Host: r.Host, From: r.From, To: r.To, Segments: r.Segments, State: r.State.String(), Gaps: r.Gaps, Opaque: r.Opaque})
+	}
+	return answer
+}
