@@ -21,13 +21,13 @@ var levels = map[string]int{
 	"tpm/ima": 0, "tpm/quote": 0, "tpm/securityfs": 0, "ledger": 0, "witness": 0, "web": 0,
 	"tpm": 1, "ledger/audit": 1, "ledger/client": 1, "ledger/internal/payload": 1, "ledger/internal/index": 1,
 	"ledger/export": 1, "ledger/appraise": 1,
-	"ledger/agent": 2, "ledger/server": 2, "ledger/carry": 2,
-	"ledger/gather":  2,
-	"ledger/monitor": 2,
+	"ledger/agent": 2, "ledger/carry": 2,
+	"ledger/gather": 2, "ledger/monitor": 2, "ledger/internal/answer": 2,
+	"ledger/server": 3, "ledger/search": 3,
 
-	"ledger/testlog": 3,
+	"ledger/testlog": 4,
 
-	"cmd/internal/cli": 2, "cmd/internal/trustdir": 3, "cmd/internal/keys": 3, "cmd/internal/guest": 3, "cmd/internal/guest/guestinit": 4, "cmd/imaledger": 4, "cmd/imaledgerd": 4, "cmd/imaledger-agent": 4, "cmd/imaledger-witness": 4,
+	"cmd/internal/cli": 2, "cmd/internal/trustdir": 3, "cmd/internal/keys": 4, "cmd/internal/guest": 3, "cmd/internal/guest/guestinit": 4, "cmd/imaledger": 5, "cmd/imaledgerd": 5, "cmd/imaledger-agent": 5, "cmd/imaledger-witness": 5,
 }
 
 // forbidden are imports that a folder and all below it must not have, each with

@@ -115,6 +115,9 @@ const (
 	IndexOrder          Code = "index-order"
 	LogFrozen           Code = "log-frozen"
 
+	SearchForeign Code = "search-foreign"
+	SearchOmitted Code = "search-omitted"
+
 	AnchorMissing   Code = "anchor-missing"
 	AnchorMismatch  Code = "anchor-mismatch"
 	AnchorAfterLeaf Code = "anchor-after-leaf"
@@ -188,6 +191,9 @@ var codeTable = []codeDescription{
 	{LogRollback, Undecided, "the log shows an older checkpoint than it has shown before"},
 	{IndexOrder, Contradicted, "the log has a host's entries in another order than the host's chain"},
 	{LogFrozen, Contradicted, "the log went on after the entry that ended it"},
+
+	{SearchForeign, Contradicted, "an answer to a search names a record that is not there, or not what was asked for"},
+	{SearchOmitted, Contradicted, "an answer to a search leaves out a record that the log has"},
 
 	{AnchorMissing, Undecided, "the checkpoint that a segment is anchored to is not at hand"},
 	{AnchorMismatch, Contradicted, "a segment's anchor does not name the checkpoint it is kept with"},

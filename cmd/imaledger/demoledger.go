@@ -135,7 +135,7 @@ func (d *demo) startLedger(ctx context.Context) error {
 	server.RouteLogs(slog.New(slog.DiscardHandler))
 	s, err := server.New(ctx, server.Config{
 		Dir: filepath.Join(d.dir, "ledger"), Signer: d.logSigner, Trust: d.trust, Registrars: []note.Signer{registrar},
-		Pinned: pinned, AllowSoftware: software, PublicPayloads: true, CheckpointInterval: 100 * time.Millisecond, BatchMaxAge: 5 * time.Millisecond,
+		Pinned: pinned, AllowSoftware: software, PublicPayloads: true, Search: true, CheckpointInterval: 100 * time.Millisecond, BatchMaxAge: 5 * time.Millisecond,
 	})
 	if err != nil {
 		return err

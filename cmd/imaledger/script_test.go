@@ -47,7 +47,7 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits": scriptExits, "flip": scriptFlip, "slice": scriptSlice, "records": scriptRecords, "gunzip": scriptGunzip, "mode": scriptMode,
-			"ledger": scriptLedger, "cheat": scriptCheat, "capture": scriptCapture,
+			"ledger": scriptLedger, "cheat": scriptCheat, "capture": scriptCapture, "liar": scriptLiar,
 		},
 	})
 }

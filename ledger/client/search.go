@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/tpm/ima"
@@ -172,6 +173,21 @@ type SearchHit struct {
 	NotAfter  uint64   `json:"notAfter,omitempty"`
 }
 
+// NewSearchHit returns a hit with what a record says; the rest is as in at.
+func NewSearchHit(f *ima.Facts, at SearchHit) SearchHit {
+	at.PCR, at.Template, at.Violation = f.PCR, ima.Printable([]byte(f.Template)), f.Violation
+	if f.Path != "" {
+		at.Path = ima.Printable([]byte(f.Path))
+	}
+	for _, d := range f.Digests {
+		at.Digests = append(at.Digests, d.String())
+	}
+	for _, id := range f.KeyIDs {
+		at.KeyIDs = append(at.KeyIDs, fmt.Sprintf("%08x", id))
+	}
+	return at
+}
+
 // SearchLimits say where absence is less than certain: in segments whose records
 // the index does not have, in gaps, and in records that do not say what they are of.
 type SearchLimits struct {
@@ -193,13 +209,17 @@ type SearchLimit struct {
 	Opaque   uint64 `json:"opaque,omitempty"`
 }
 
+// searchWait is how long a ledger is asked to wait for its index to have what its log
+// has, which is mostly less than a second.
+const searchWait = 10 * time.Second
+
 // maxSearchAnswer bounds an answer in bytes: 1,000 hits with long paths.
 const maxSearchAnswer = 16 << 20
 
 // Search asks for a page of records. The error of a ledger that answers no searches
 // is a *Problem with status 404.
 func (c *Client) Search(ctx context.Context, q *SearchQuery) (*SearchAnswer, error) {
-	_, b, err := c.sized(ctx, http.MethodGet, "/search?"+q.Values().Encode(), nil, 0, maxSearchAnswer, http.StatusOK)
+	_, b, err := c.sized(ctx, http.MethodGet, "/search?"+q.Values().Encode(), nil, searchWait, maxSearchAnswer, http.StatusOK)
 	if err != nil {
 		return nil, err
 	}

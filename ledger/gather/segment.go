@@ -43,14 +43,10 @@ func (l *Ledger) Segments(ctx context.Context, host string, from, to uint64, o O
 // chainPage is how many entries of a chain are asked for at a time.
 const chainPage = 1000
 
-// Segment gathers one segment by its index in the log: see Segments.
-func (l *Ledger) Segment(ctx context.Context, index uint64, o Options) (*Evidence, error) {
-	e, err := l.Entry(ctx, index)
-	if err != nil {
-		return nil, err
-	}
+// Segment gathers one segment, which is the entry: see Segments.
+func (l *Ledger) Segment(ctx context.Context, e *Entry, o Options) (*Evidence, error) {
 	if _, ok := e.Entry.(*ledger.Segment); !ok {
-		return nil, found(ledger.EntryMissing, fmt.Sprintf("entry %d", index), "it is no segment, and the ledger says it is")
+		return nil, fmt.Errorf("entry %d is no segment", e.Index)
 	}
 	c := l.collect(o)
 	if err := c.segments(ctx, []*Entry{e}); err != nil {

@@ -17,9 +17,9 @@ import (
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/client"
+	"github.com/imaledger/imaledger/ledger/internal/answer"
 	"github.com/imaledger/imaledger/ledger/internal/index"
 	"github.com/imaledger/imaledger/ledger/internal/payload"
-	"github.com/imaledger/imaledger/tpm/ima"
 )
 
 const (
@@ -29,8 +29,6 @@ const (
 	maxSearches = 8
 	// searchTime bounds one of them.
 	searchTime = 20 * time.Second
-	// maxRuns bounds the runs of segments in which absence is less than certain.
-	maxRuns = 1000
 	// indexInterval is how often the index looks for new entries, and indexRetry how
 	// long after a failure.
 	indexInterval = 500 * time.Millisecond
@@ -201,14 +199,11 @@ func (s *Server) getSearch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return badRequest("%v", err)
 	}
-	query := &index.Query{Filter: q.Filter, Host: q.Host, Since: q.Since, Until: q.Until}
-	if query.Limit, err = pageLimit(r.URL.Query().Get("limit")); err != nil {
+	if q.Limit, err = pageLimit(r.URL.Query().Get("limit")); err != nil {
 		return err
 	}
-	if q.After != nil {
-		query.After = &index.Position{Entry: q.After.Entry, Record: q.After.Record}
-	}
-	answer := client.SearchAnswer{Hosts: []string{"*"}, Hits: []client.SearchHit{}}
+	var hosts func(string) bool
+	patterns := []string{"*"}
 	if !s.config.PublicPayloads || s.config.PrivateEntries {
 		c, err := s.caller(r)
 		switch {
@@ -219,94 +214,43 @@ func (s *Server) getSearch(w http.ResponseWriter, r *http.Request) error {
 		case q.Host != "" && !c.grant.reads(q.Host):
 			return errToldNobody
 		}
-		answer.Hosts, query.Hosts = c.grant.hosts, c.grant.reads
+		hosts, patterns = c.grant.reads, c.grant.hosts
 	}
 	if s.search == nil {
 		return errNoSearch
 	}
-	select {
-	case s.search.slots <- struct{}{}:
-		defer func() { <-s.search.slots }()
-	default:
-		return errBusy
-	}
 	wait, cancel := context.WithTimeout(r.Context(), preferredWait(r.Header))
 	s.search.wait(wait)
 	cancel()
-	ctx, cancel := context.WithTimeout(r.Context(), searchTime)
-	defer cancel()
-	err = s.search.answer(ctx, query, &answer)
-	switch {
-	case errors.Is(err, index.ErrBroad), errors.Is(err, context.DeadlineExceeded):
-		return badRequest("the search takes too long: name a host, a digest, or the begin of the path (%v)", err)
-	case err != nil:
-		return err
-	}
-	if answer.Next != "" {
-		q.After = &client.SearchPosition{Entry: query.After.Entry, Record: query.After.Record}
-		answer.Next = "/search?" + q.Values().Encode()
-		w.Header().Set("Link", fmt.Sprintf("<%s>; rel=\"next\"", answer.Next))
-	}
-	writeJSON(w, http.StatusOK, "application/json", answer)
-	return nil
-}
-
-// answer fills in an answer. Where there is another page it sets Next, and query's
-// After to where that begins.
-func (x *searcher) answer(ctx context.Context, query *index.Query, answer *client.SearchAnswer) error {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	if x.x == nil {
-		return errBusy // it is being opened, or made anew
-	}
-	found, err := x.x.Search(ctx, query)
+	a, err := s.search.answer(r.Context(), q, hosts)
 	if err != nil {
 		return err
 	}
-	answer.Log, answer.Size, answer.Root = found.Origin, found.Size, fmt.Sprintf("%x", found.Root)
-	if query.After == nil {
-		limits, err := x.x.Limits(ctx, query, maxRuns)
-		if err != nil {
-			return err
-		}
-		answer.Limits = limitsOf(limits)
+	a.Hosts = patterns
+	if a.Next != "" {
+		w.Header().Set("Link", fmt.Sprintf("<%s>; rel=\"next\"", a.Next))
 	}
-	for _, h := range found.Hits {
-		answer.Hits = append(answer.Hits, hitOf(h))
-	}
-	if found.More {
-		last := found.Hits[len(found.Hits)-1].Position
-		query.After, answer.Next = &last, "more"
-	}
+	writeJSON(w, http.StatusOK, "application/json", a)
 	return nil
 }
 
-func hitOf(h index.Hit) client.SearchHit {
-	hit := client.SearchHit{
-		Host: h.Host, Sequence: h.Sequence, Index: h.Entry, Record: h.Record, InBoot: h.First + h.Record, PCR: h.PCR, Template: ima.Printable([]byte(h.Template)),
-		Violation: h.Violation, NotBefore: h.NotBefore, NotAfter: h.NotAfter,
+func (x *searcher) answer(ctx context.Context, q *client.SearchQuery, hosts func(string) bool) (*client.SearchAnswer, error) {
+	select {
+	case x.slots <- struct{}{}:
+		defer func() { <-x.slots }()
+	default:
+		return nil, errBusy
 	}
-	if h.Path != "" {
-		hit.Path = ima.Printable([]byte(h.Path))
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if x.x == nil {
+		return nil, errBusy // it is being opened, or made anew
 	}
-	for _, d := range h.Digests {
-		hit.Digests = append(hit.Digests, d.String())
+	ctx, cancel := context.WithTimeout(ctx, searchTime)
+	defer cancel()
+	a, err := answer.Search(ctx, x.x, q, hosts)
+	if errors.Is(err, index.ErrBroad) || errors.Is(err, context.DeadlineExceeded) {
+		return nil, badRequest("the search takes too long: name a host, a digest, or the begin of the path (%v)", err)
 	}
-	for _, id := range h.KeyIDs {
-		hit.KeyIDs = append(hit.KeyIDs, fmt.Sprintf("%08x", id))
-	}
-	return hit
-}
-
-func limitsOf(l *index.Limits) *client.SearchLimits {
-	answer := &client.SearchLimits{States: make(map[string]uint64), Gaps: l.Gaps, Opaque: l.Opaque, Runs: []client.SearchLimit{}, More: l.More}
-	for state, n := range l.Total {
-		if state != index.Read {
-			answer.States[state.String()] = n
-		}
-	}
-	for _, r := range l.Runs {
-		answer.Runs = append(answer.Runs, client.SearchLimit{Host: r.Host, From: r.From, To: r.To, Segments: r.Segments, State: r.State.String(), Gaps: r.Gaps, Opaque: r.Opaque})
-	}
-	return answer
+	return a, err
 }

@@ -63,8 +63,8 @@ var (
 type Config struct {
 	Dir    string         // made if it does not exist
 	Policy *ledger.Policy // verifies anchors, which tell the time
-	// Judge reports whether a statement of the log states something. It is called for
-	// each, in their order, after Open for those that were applied before.
+	// Judge reports whether an operator's statement in the log states something. It is
+	// called for each, in their order, after Open for those that were applied before.
 	Judge  func(entry uint64, leaf ledger.Hash, s ledger.Statement) bool
 	Logger *slog.Logger // default: none
 

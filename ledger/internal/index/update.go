@@ -184,6 +184,7 @@ func (w *writer) apply(e *readEntry) error {
 	switch entry := e.entry.(type) {
 	case *ledger.Segment:
 		err = w.segment(e)
+	case ledger.HostEntry: // an enrolment has no records
 	case ledger.Statement:
 		err = w.statement(e, entry)
 	case nil:
