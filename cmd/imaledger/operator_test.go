@@ -35,7 +35,8 @@ type scriptedLedgerKey struct{}
 
 // scriptLedger runs a ledger for a script: "ledger start" gives $LEDGER, the
 // folder trust and the operator's key operator.key, and has web1.example submit
-// two segments; "ledger db" has db1.example boot, enrol and submit one; "ledger days N" lets N days pass for the witnesses, after which
+// two segments; "ledger db" has db1.example boot, enrol and submit one; "ledger reboot" has
+// web1.example boot again and submit one; "ledger days N" lets N days pass for the witnesses, after which
 // web1.example submits another; "ledger bundle FILE [SEQUENCE]" writes everything
 // that the log has, but for segments before a sequence number. "ledger process" has
 // the program imaledgerd serve it from then on, and gives $IMALEDGERD and $DIR;
@@ -44,7 +45,7 @@ type scriptedLedgerKey struct{}
 // "ledger start next".
 func scriptLedger(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: ledger start [next]|process|kill|db|days N|bundle FILE [SEQUENCE]|next")
+		ts.Fatalf("usage: ledger start [next]|process|kill|db|reboot|days N|bundle FILE [SEQUENCE]|next")
 	}
 	l, _ := ts.Value(scriptedLedgerKey{}).(**scriptedLedger)
 	ctx := context.Background()
@@ -91,6 +92,9 @@ func scriptLedger(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		_, err = db.seal(ctx, (*l).demo, 0)
 		ts.Check(err)
+	case "reboot":
+		ts.Check((*l).hosts[0].boot())
+		(*l).submitOne(ts, 12)
 	case "next":
 		ts.Setenv("NEXT", (*l).startNext(ts))
 	case "days":

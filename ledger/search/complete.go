@@ -96,8 +96,9 @@ func (w *walk) log(ctx context.Context) error {
 	var failed error
 	slots := make(chan struct{}, workers*2)
 	size := w.l.Checkpoint().Size
+	entries := &remote{client: w.l.Client, trust: w.l.Trust, tree: w.l.Tree}
 	for at := uint64(0); at < size; {
-		list, err := w.l.Entries(ctx, at)
+		list, err := entries.Entries(ctx, at, w.l.Checkpoint())
 		if err != nil {
 			cancel()
 			work.Wait()

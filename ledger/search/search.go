@@ -199,11 +199,11 @@ func (r *Result) hold(ctx context.Context, l *gather.Ledger, found []client.Sear
 		if err == nil {
 			err = l.Client.Consistent(ctx, &ledger.Checkpoint{Origin: at.Origin, Size: r.Size, Root: root}, at)
 		}
-		if err != nil && !errors.Is(err, ledger.ErrConsistency) {
+		switch {
+		case errors.Is(err, ledger.ErrConsistency):
+			r.find(ledger.SearchForeign, "the answer", "it is for a tree of %d entries and root %.12s…, which the log does not have", r.Size, r.root)
+		case err != nil:
 			return err
-		}
-		if err != nil {
-			r.find(ledger.SearchForeign, "the answer", "it is for a tree of %d entries and root %.12s…, which is not the log's: %v", r.Size, r.root, err)
 		}
 	}
 	for i, h := range found {
