@@ -145,7 +145,7 @@ func (h *historyCommand) diff(ctx context.Context, a, b hostAt) (*diffReport, le
 
 // bootAt gathers the boot of a host that was running at a time.
 func (h *historyCommand) bootAt(ctx context.Context, side hostAt) (*history, error) {
-	to, err := h.ledger.Newest(ctx, side.host)
+	to, _, err := h.ledger.NewestInLog(ctx, side.host)
 	if err != nil {
 		return nil, unknownHost(err, side.host, h.url)
 	}
@@ -168,16 +168,9 @@ func (h *historyCommand) bootAt(ctx context.Context, side hostAt) (*history, err
 			return nil, cli.WithHint(cli.Undecidedf("%s: nothing was certainly quoted by then", side), "imaledger timeline --ledger %s --trust %s %s shows when", h.url, h.trustDir, side.host)
 		}
 	}
-	from := to
-	for {
-		e, err := h.ledger.HostEntry(ctx, side.host, from)
-		if err != nil {
-			return nil, fromLedger(err, h.url)
-		}
-		if s, ok := e.Entry.(*ledger.Segment); from <= 1 || ok && s.Join.Kind == ledger.JoinBoot {
-			break
-		}
-		from--
+	from, err := h.ledger.Boot(ctx, side.host, to)
+	if err != nil {
+		return nil, fromLedger(err, h.url)
 	}
 	return h.part(ctx, side.host, from, to, true)
 }

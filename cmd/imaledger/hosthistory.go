@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
-	"github.com/imaledger/imaledger/cmd/internal/trustdir"
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/audit"
 	"github.com/imaledger/imaledger/ledger/client"
@@ -19,31 +18,22 @@ import (
 
 // A historyCommand is what the commands that look at hosts' chains have in common.
 type historyCommand struct {
-	url, trustDir, token string
-	asJSON               bool
+	remote
+	asJSON bool
 
 	ledger *gather.Ledger
 }
 
 func (h *historyCommand) flags(cmd *cobra.Command) {
-	f := cmd.Flags()
-	f.StringVar(&h.url, "ledger", "", "URL of the ledger (required)")
-	f.StringVar(&h.trustDir, "trust", "", "trust folder (required)")
-	f.StringVar(&h.token, "token-file", "", "file with the token that the ledger gave you; or set "+tokenVariable)
-	f.BoolVar(&h.asJSON, "json", false, "print JSON")
-	mustRequire(cmd, "ledger", "trust")
+	h.remote.flags(cmd)
+	cmd.Flags().BoolVar(&h.asJSON, "json", false, "print JSON")
 }
 
-func (h *historyCommand) open(ctx context.Context) error {
-	trust, err := trustdir.Read(h.trustDir)
-	if err != nil {
+func (h *historyCommand) open(ctx context.Context) (err error) {
+	if err := h.remote.open(); err != nil {
 		return err
 	}
-	token, err := readAuditorToken(h.token, environ)
-	if err != nil {
-		return err
-	}
-	h.ledger, err = gather.Open(ctx, &client.Client{Base: h.url, Token: token}, trust)
+	h.ledger, err = gather.Open(ctx, h.client, h.trust)
 	return fromLedger(err, h.url)
 }
 
@@ -82,7 +72,7 @@ type history struct {
 
 // history gathers and checks a host's chain.
 func (h *historyCommand) history(ctx context.Context, host string, from uint64, payloads bool) (*history, error) {
-	newest, err := h.ledger.Newest(ctx, host)
+	newest, _, err := h.ledger.NewestInLog(ctx, host)
 	if err != nil {
 		return nil, unknownHost(err, host, h.url)
 	}

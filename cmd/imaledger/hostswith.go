@@ -12,6 +12,7 @@ import (
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/audit"
+	"github.com/imaledger/imaledger/ledger/client"
 	"github.com/imaledger/imaledger/ledger/search"
 )
 
@@ -55,12 +56,7 @@ other hosts is worth as much as there.`,
 			return s.summary(cmd, func(w io.Writer, r *search.Result) error {
 				hosts := hostsOf(r.Hits)
 				if s.asJSON {
-					return printJSON(w, struct {
-						Verdict string      `json:"verdict"`
-						Certain bool        `json:"certain"`
-						Hosts   []*hostWith `json:"hosts"`
-						*answerJSON
-					}{resultVerdict(r), r.Certain(), hosts, answerOf(r)})
+					return printJSON(w, hostsWithJSON{resultVerdict(r), r.Certain(), hosts, answerOf(r)})
 				}
 				p := &printer{w: w}
 				for _, h := range hosts {
@@ -101,12 +97,7 @@ measured the other way round.`,
 			return s.summary(cmd, func(w io.Writer, r *search.Result) error {
 				r.More = false // later ones are not asked for
 				if s.asJSON {
-					return cmp.Or(printJSON(w, struct {
-						Verdict string      `json:"verdict"`
-						Certain bool        `json:"certain"`
-						First   *search.Hit `json:"first"`
-						*answerJSON
-					}{resultVerdict(r), r.Certain(), firstOf(r), answerOf(r)}), uncertainFirst(r))
+					return cmp.Or(printJSON(w, firstSeenJSON{resultVerdict(r), r.Certain(), firstOf(r), answerOf(r)}), uncertainFirst(r))
 				}
 				p := &printer{w: w}
 				for _, h := range r.Hits {
@@ -139,17 +130,31 @@ func firstOf(r *search.Result) *search.Hit {
 	return r.Hits[0]
 }
 
+type hostsWithJSON struct {
+	Verdict string      `json:"verdict"`
+	Certain bool        `json:"certain"`
+	Hosts   []*hostWith `json:"hosts"`
+	*answerJSON
+}
+
+type firstSeenJSON struct {
+	Verdict string      `json:"verdict"`
+	Certain bool        `json:"certain"`
+	First   *search.Hit `json:"first"`
+	*answerJSON
+}
+
 // answerJSON is what a summary has of a search's result.
 type answerJSON struct {
-	Log       string           `json:"log"`
-	Size      uint64           `json:"size"`
-	TreeSize  uint64           `json:"treeSize"`
-	Witnessed uint64           `json:"witnessed,omitempty"`
-	By        string           `json:"by"`
-	Searched  []string         `json:"searched"` // patterns of hosts
-	More      bool             `json:"more"`
-	Limits    any              `json:"limits"`
-	Findings  []ledger.Finding `json:"findings"`
+	Log       string               `json:"log"`
+	Size      uint64               `json:"size"`
+	TreeSize  uint64               `json:"treeSize"`
+	Witnessed uint64               `json:"witnessed,omitempty"`
+	By        string               `json:"by"`
+	Searched  []string             `json:"searched"` // patterns of hosts
+	More      bool                 `json:"more"`
+	Limits    *client.SearchLimits `json:"limits"`
+	Findings  []ledger.Finding     `json:"findings"`
 }
 
 func answerOf(r *search.Result) *answerJSON {
@@ -182,7 +187,7 @@ func (p *printer) unproven(r *search.Result) {
 
 // summary searches, and ends with what the result says.
 func (s *searchCommand) summary(cmd *cobra.Command, print func(io.Writer, *search.Result) error) (err error) {
-	if err := s.open(environ); err != nil {
+	if err := s.open(); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()

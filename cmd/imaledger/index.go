@@ -12,15 +12,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
-	"github.com/imaledger/imaledger/cmd/internal/trustdir"
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/client"
 	"github.com/imaledger/imaledger/ledger/gather"
 	"github.com/imaledger/imaledger/ledger/search"
 )
-
-// environ is os.Getenv.
-var environ = os.Getenv
 
 // openNode opens an index of the auditor's own.
 func openNode(dir string, trust *ledger.Trust, create bool) (*search.Node, error) {
@@ -35,7 +31,8 @@ func openNode(dir string, trust *ledger.Trust, create bool) (*search.Node, error
 }
 
 func newIndexCommand() *cobra.Command {
-	var url, trustDir, dir, tokenFile string
+	var r remote
+	var dir string
 	var follow, asJSON bool
 	var interval time.Duration
 	cmd := &cobra.Command{
@@ -52,38 +49,31 @@ What an operator's statement erases, the index forgets.`,
 		Example: "  imaledger index --ledger https://ledger.example/ --trust trust/ --dir index/ --follow",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			trust, err := trustdir.Read(trustDir)
-			if err != nil {
+			if err := r.open(); err != nil {
 				return err
 			}
-			token, err := readAuditorToken(tokenFile, environ)
-			if err != nil {
-				return err
-			}
-			n, err := openNode(dir, trust, true)
+			n, err := openNode(dir, r.trust, true)
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, n.Close()) }()
-			c := &client.Client{Base: url, Token: token}
-			if err := updateIndex(cmd.Context(), n, c, true, cmd.ErrOrStderr()); err != nil {
-				return fromLedger(err, url)
+			if err := updateIndex(cmd.Context(), n, r.client, true, cmd.ErrOrStderr()); err != nil {
+				return fromLedger(err, r.url)
 			}
-			if err := printIndex(cmd.OutOrStdout(), n, asJSON); err != nil || !follow {
-				return err
+			class, err := printIndex(cmd.Context(), cmd.OutOrStdout(), n, asJSON)
+			if err != nil || !follow {
+				return exitWith(err, class)
 			}
-			return followIndex(cmd.Context(), n, c, interval, cmd.ErrOrStderr())
+			return followIndex(cmd.Context(), n, r.client, interval, cmd.ErrOrStderr())
 		},
 	}
+	r.flags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&url, "ledger", "", "URL of the ledger (required)")
-	f.StringVar(&trustDir, "trust", "", "trust folder (required)")
 	f.StringVar(&dir, "dir", "", "folder of the index, made if it does not exist (required)")
-	f.StringVar(&tokenFile, "token-file", "", "file with the token that the ledger gave you; or set "+tokenVariable)
 	f.BoolVar(&follow, "follow", false, "go on as the log grows, until interrupted")
 	f.DurationVar(&interval, "interval", 10*time.Second, "how often to look, with --follow")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
-	mustRequire(cmd, "ledger", "trust", "dir")
+	mustRequire(cmd, "dir")
 	return cmd
 }
 
@@ -93,13 +83,44 @@ func updateIndex(ctx context.Context, n *search.Node, c *client.Client, retry bo
 	return n.Update(ctx, c, retry, func(done, total uint64) { progress.Show("indexing", done, total) })
 }
 
-func printIndex(w io.Writer, n *search.Node, asJSON bool) error {
+// indexJSON is what index prints as JSON.
+type indexJSON struct {
+	Verdict      string               `json:"verdict"`
+	Log          string               `json:"log"`
+	Size         uint64               `json:"size"`
+	Segments     uint64               `json:"segments"`
+	Records      uint64               `json:"records"`
+	Measurements uint64               `json:"measurements"`
+	Bytes        uint64               `json:"bytes"`
+	Limits       *client.SearchLimits `json:"limits"`
+}
+
+// printIndex says what the index has, and of which segments it has not what the log
+// names. Records that were erased, or are not for the caller, are no fault.
+func printIndex(ctx context.Context, w io.Writer, n *search.Node, asJSON bool) (ledger.Class, error) {
 	s := n.Status()
-	if asJSON {
-		return printJSON(w, s)
+	a, err := n.Search(ctx, &client.SearchQuery{Limit: 1})
+	if err != nil {
+		return 0, err
 	}
-	_, err := fmt.Fprintf(w, "log %s: %d entries, %d records of %d segments; %d bytes on disk\n", s.Origin, s.Size, s.Records, s.Segments, s.Bytes)
-	return err
+	class, states := ledger.Noted, a.Limits.States
+	switch {
+	case states["altered"]+states["malformed"] > 0:
+		class = ledger.Contradicted
+	case states["missing"] > 0:
+		class = ledger.Undecided
+	}
+	word := "verified"
+	if class != ledger.Noted {
+		word = class.String()
+	}
+	if asJSON {
+		return class, printJSON(w, indexJSON{word, s.Origin, s.Size, s.Segments, s.Records, s.Measurements, s.Bytes, a.Limits})
+	}
+	p := &printer{w: w}
+	p.f("log %s: %d entries, %d records of %d segments; %d bytes on disk\n", s.Origin, s.Size, s.Records, s.Segments, s.Bytes)
+	p.limits(a.Limits)
+	return class, p.err
 }
 
 // followIndex goes on until it is interrupted or the ledger contradicts itself. A

@@ -10,8 +10,10 @@ import (
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/appraise"
 	"github.com/imaledger/imaledger/ledger/audit"
+	"github.com/imaledger/imaledger/ledger/client"
 	"github.com/imaledger/imaledger/ledger/export"
 	"github.com/imaledger/imaledger/ledger/monitor"
+	"github.com/imaledger/imaledger/ledger/search"
 )
 
 // jsonKeys are the keys of a struct as JSON, those of embedded structs among them, each
@@ -90,6 +92,10 @@ func TestJSONPage(t *testing.T) {
 		"policy file": jsonKeys(reflect.TypeFor[policyFile]()), "rule": jsonKeys(reflect.TypeFor[appraise.RuleCount]()), "appraised record": jsonKeys(reflect.TypeFor[appraisedRecord]()),
 		"import": jsonKeys(reflect.TypeFor[importReport]()), "cut": jsonKeys(reflect.TypeFor[importedCut]()), "line": jsonKeys(reflect.TypeFor[export.Line]()),
 		"verification": jsonKeys(reflect.TypeFor[export.Verification]()),
+		"search":       jsonKeys(reflect.TypeFor[searchJSON]()), "hit": jsonKeys(reflect.TypeFor[search.Hit]()), "limits": jsonKeys(reflect.TypeFor[client.SearchLimits]()),
+		"limit": jsonKeys(reflect.TypeFor[client.SearchLimit]()), "hosts-with": jsonKeys(reflect.TypeFor[hostsWithJSON]()), "host with": jsonKeys(reflect.TypeFor[hostWith]()),
+		"first-seen": jsonKeys(reflect.TypeFor[firstSeenJSON]()), "index": jsonKeys(reflect.TypeFor[indexJSON]()), "timeline": jsonKeys(reflect.TypeFor[timelineJSON]()),
+		"diff": jsonKeys(reflect.TypeFor[diffReport]()), "side": jsonKeys(reflect.TypeFor[diffSide]()), "file": jsonKeys(reflect.TypeFor[diffFile]()),
 	}
 	printed["audit"]["verdict"] = jsonKeys(reflect.TypeFor[verdict]())["verdict"]
 	for name, keys := range printed {

@@ -74,6 +74,8 @@ func liedTo(url, trust, state, out string) map[string][]string {
 		"prove, path":  command("prove", "--host", "web1.example", "--path", "boot_aggregate"),
 		"prove, index": command("prove", "--index", "2"),
 		"record":       command("record", "--host", "web1.example", "--sequence", "2", "--record", "3", "--sealed", "--out", filepath.Join(out, "r")),
+		"search":       command("search", "--path", "boot_aggregate", "--complete"),
+		"timeline":     command("timeline", "web1.example"),
 	}
 }
 
@@ -175,7 +177,7 @@ func TestLyingLedger(t *testing.T) {
 		{"a payload withheld", status(payload, http.StatusNotFound), []string{"audit again"}},
 		{"an erasure claimed that no entry states", status(payload, http.StatusGone), []string{"audit again"}},
 		{"an anchor altered", at(anchor, flip), []string{"audit again"}},
-		{"an anchor withheld", status(anchor, http.StatusNotFound), []string{"audit again", "prove, path"}},
+		{"an anchor withheld", status(anchor, http.StatusNotFound), []string{"audit again", "prove, path", "search"}},
 		{"an entry altered", func(path string, status int, body []byte) (int, []byte) {
 			if strings.HasPrefix(path, "/leaf/") || strings.HasPrefix(path, "/tile/entries/") {
 				body = flip(body)
@@ -209,13 +211,13 @@ func TestLyingLedger(t *testing.T) {
 		{"an older checkpoint", at("/checkpoint", func([]byte) []byte { return older }),
 			// What they prove of the older tree is true, and they say of which time it
 			// is; an older tree than was seen is found by who remembers.
-			[]string{"audit", "cosign", "bundle", "bundle, boot", "prove", "prove, path", "prove, index", "record"}},
+			[]string{"audit", "cosign", "bundle", "bundle, boot", "prove", "prove, path", "prove, index", "record", "timeline"}},
 		{"a host's newest segment withheld", func(path string, status int, body []byte) (int, []byte) {
 			if strings.HasSuffix(path, "/head") {
 				body = bytes.Replace(body, []byte(`"sequence":4`), []byte(`"sequence":3`), 1)
 			}
 			return status, body
-		}, []string{"audit", "audit again", "cosign", "prove", "prove, index", "record"}},
+		}, []string{"audit", "audit again", "cosign", "prove", "prove, index", "record", "search"}},
 		{"a chain's list with another's index", func(path string, status int, body []byte) (int, []byte) {
 			if strings.HasSuffix(path, "/chain") {
 				body = bytes.ReplaceAll(body, []byte(`"index":2`), []byte(`"index":1`))

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
-	"github.com/imaledger/imaledger/cmd/internal/trustdir"
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/audit"
 	"github.com/imaledger/imaledger/ledger/client"
@@ -22,22 +21,18 @@ import (
 // defaultHits is how many hits are proven and shown unless more are asked for.
 const defaultHits = 100
 
-// tokenVariable names the environment variable with an auditor's token.
-const tokenVariable = "IMALEDGER_TOKEN"
-
 // A searchCommand is what the commands that search have in common.
 type searchCommand struct {
-	url, trustDir, indexDir, token string
-	complete, asJSON               bool
-	limit                          int
-	digest, path, pattern, keyID   string
-	pcr                            int
-	template, host, since, until   string
+	remote
+	indexDir                     string
+	complete, asJSON             bool
+	limit                        int
+	digest, path, pattern, keyID string
+	pcr                          int
+	template, host, since, until string
 
-	trust  *ledger.Trust
-	client *client.Client
-	node   *search.Node
-	query  client.SearchQuery
+	node  *search.Node
+	query client.SearchQuery
 }
 
 // recordFlags define what is searched for.
@@ -57,7 +52,7 @@ func (s *searchCommand) sourceFlags(cmd *cobra.Command) {
 	f.StringVar(&s.url, "ledger", "", "URL of the ledger; with --index, the one that the index follows if not given")
 	f.StringVar(&s.trustDir, "trust", "", "trust folder (required)")
 	f.StringVar(&s.indexDir, "index", "", "folder of an index of your own (imaledger index)")
-	f.StringVar(&s.token, "token-file", "", "file with the token that the ledger gave you; or set "+tokenVariable)
+	f.StringVar(&s.tokenFile, "token-file", "", "`file` with the token that lets you read what is not public; or set "+tokenVariable)
 	f.BoolVar(&s.asJSON, "json", false, "print JSON")
 	f.BoolVar(&s.complete, "complete", false, "read the records of everything that is searched, so that nothing is left out")
 	f.StringVar(&s.since, "since", "", "segments that may have been quoted since this date or time (UTC)")
@@ -75,39 +70,24 @@ func mustRequire(cmd *cobra.Command, names ...string) {
 	}
 }
 
-// readAuditorToken reads the token of who may read what is not public, empty for none.
-func readAuditorToken(file string, env func(string) string) (string, error) {
-	if file == "" {
-		return env(tokenVariable), nil
-	}
-	b, err := readLimited(file, 4096)
-	return strings.TrimSpace(string(b)), err
-}
-
 // open reads what the flags name. What it opens must be closed.
-func (s *searchCommand) open(env func(string) string) (err error) {
+func (s *searchCommand) open() (err error) {
 	if s.query, err = s.parse(); err != nil {
 		return err
 	}
-	if s.trust, err = trustdir.Read(s.trustDir); err != nil {
+	if err := s.remote.open(); err != nil || s.indexDir == "" {
 		return err
 	}
-	token, err := readAuditorToken(s.token, env)
-	if err != nil {
+	if s.node, err = openNode(s.indexDir, s.trust, false); err != nil {
 		return err
 	}
-	if s.indexDir != "" {
-		if s.node, err = openNode(s.indexDir, s.trust, false); err != nil {
-			return err
-		}
-		if s.url == "" {
-			s.url = s.node.URL()
-		}
+	if s.url == "" {
+		s.url = s.node.URL()
+		s.client.Base = s.url
 	}
 	if s.url == "" {
 		return errors.Join(cli.Usagef("the index has not followed a ledger yet: give --ledger"), s.close())
 	}
-	s.client = &client.Client{Base: s.url, Token: token}
 	return nil
 }
 
@@ -218,7 +198,7 @@ none is not certain.`,
   imaledger search --index index/ --trust trust/ --path-pattern '/usr/lib/*/libcrypto.so*' --since 2026-10-01`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if err := s.open(environ); err != nil {
+			if err := s.open(); err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, s.close()) }()
@@ -230,11 +210,7 @@ none is not certain.`,
 				return err
 			}
 			if s.asJSON {
-				err = printJSON(cmd.OutOrStdout(), struct {
-					Verdict string `json:"verdict"`
-					Certain bool   `json:"certain"`
-					*search.Result
-				}{resultVerdict(r), r.Certain(), r})
+				err = printJSON(cmd.OutOrStdout(), searchJSON{resultVerdict(r), r.Certain(), r})
 			} else {
 				err = printResult(cmd.OutOrStdout(), r)
 			}
@@ -246,6 +222,14 @@ none is not certain.`,
 	cmd.Flags().StringVar(&s.host, "host", "", "one host")
 	cmd.Flags().IntVar(&s.limit, "limit", defaultHits, "how many hits to prove and show; 0 for all")
 	return cmd
+}
+
+// searchJSON is what search prints as JSON.
+type searchJSON struct {
+	Verdict string `json:"verdict"`
+	// Certain says that nothing else is in what was searched.
+	Certain bool `json:"certain"`
+	*search.Result
 }
 
 // exitWith ends a command that has printed what it found.

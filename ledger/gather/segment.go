@@ -43,11 +43,20 @@ func (l *Ledger) Segments(ctx context.Context, host string, from, to uint64, o O
 // chainPage is how many entries of a chain are asked for at a time.
 const chainPage = 1000
 
-// Segment gathers one segment, which is the entry: see Segments.
-func (l *Ledger) Segment(ctx context.Context, e *Entry, o Options) (*Evidence, error) {
-	if _, ok := e.Entry.(*ledger.Segment); !ok {
-		return nil, fmt.Errorf("entry %d is no segment", e.Index)
+// Segment gathers one segment by its index in the log: see Segments.
+func (l *Ledger) Segment(ctx context.Context, index uint64, o Options) (*Evidence, error) {
+	e, err := l.Entry(ctx, index)
+	if err != nil {
+		return nil, err
 	}
+	if _, ok := e.Entry.(*ledger.Segment); !ok {
+		return nil, found(ledger.EntryMissing, fmt.Sprintf("entry %d", index), "it is no segment, and the ledger says it is")
+	}
+	return l.SegmentOf(ctx, e, o)
+}
+
+// SegmentOf is Segment for an entry that was read.
+func (l *Ledger) SegmentOf(ctx context.Context, e *Entry, o Options) (*Evidence, error) {
 	c := l.collect(o)
 	if err := c.segments(ctx, []*Entry{e}); err != nil {
 		return nil, errors.Join(err, c.Close())

@@ -32,6 +32,11 @@ func (p *proof) complete(ctx context.Context, answered []client.SearchHit, limit
 	p.covered, p.unsaid = p.Size, make(map[client.SearchPosition]bool)
 	p.By, p.Size, p.Hosts = ByReading, p.TreeSize, []string{"*"}
 	p.Limits = w.limits()
+	for i, r := range p.Limits.Runs {
+		if r.State == index.Missing.String() && i < maxOmitted {
+			p.find(ledger.PayloadMissing, fmt.Sprintf("%s #%d to #%d", r.Host, r.From, r.To), "the ledger does not give the records of %d segments, and no erasure accounts for them", r.Segments)
+		}
+	}
 	hits := answered
 	for i, h := range w.found {
 		at := client.SearchPosition{Entry: h.Index, Record: h.Record}
@@ -67,7 +72,8 @@ func (p *proof) omitted(h *client.SearchHit) {
 	}
 }
 
-// maxOmitted is how many records that an answer leaves out are named.
+// maxOmitted is how many records that an answer leaves out, or runs of segments that
+// are missing, are named.
 const maxOmitted = 10
 
 // A walk reads a whole log.

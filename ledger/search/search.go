@@ -381,7 +381,7 @@ func (p *proof) gather(ctx context.Context, at uint64) (*ledger.Segment, *audit.
 	if !ok {
 		return nil, nil, nil, nil
 	}
-	ev, err := p.l.Segment(ctx, e, gather.Options{})
+	ev, err := p.l.SegmentOf(ctx, e, gather.Options{})
 	if err != nil {
 		return nil, nil, nil, err
 	}
