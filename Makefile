@@ -30,10 +30,10 @@ lint:
 	$(GO) vet ./...
 	$(GO) vet -tags guest ./cmd/imaledger-agent
 	$(GO) mod tidy -diff
-	$(GO) vet -tags figures ./ledger/server ./cmd/imaledger-witness
+	$(GO) vet -tags figures ./ledger/server ./ledger/internal/index ./cmd/imaledger-witness
 	$(GO) vet -tags vault ./cmd/imaledgerd
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
-	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 -tags figures ./ledger/server ./cmd/imaledger-witness
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 -tags figures ./ledger/server ./ledger/internal/index ./cmd/imaledger-witness
 
 # Once for the ratios of speed, one package at a time so that none slows another,
 # and once for races.
@@ -95,7 +95,7 @@ build:
 
 bench:
 	$(GO) test -run '^$$' -bench . ./tpm/... ./ledger
-	$(GO) test -tags figures -run TestFigures -v -timeout 60m ./ledger/server ./cmd/imaledger-witness
+	$(GO) test -tags figures -run TestFigures -v -timeout 60m ./ledger/server ./ledger/internal/index ./cmd/imaledger-witness
 
 # Hours of what check does for minutes. A ledger is killed 200 times under 50 hosts,
 # a witness 200 times under 100 logs.

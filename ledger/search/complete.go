@@ -81,7 +81,7 @@ type walk struct {
 	*proof
 	state *audit.State
 
-	mu    sync.Mutex
+	mu    sync.Mutex // guards what follows, and the result's findings
 	found []client.SearchHit
 	runs  map[ledger.Hash]*seen // of segments in which absence is not certain, by leaf
 	order []ledger.Hash
@@ -113,7 +113,9 @@ func (w *walk) log(ctx context.Context) error {
 		for i, raw := range list {
 			entry, err := ledger.ParseEntry(raw)
 			if err != nil {
+				w.mu.Lock()
 				w.find(ledger.EntryMalformed, fmt.Sprintf("entry %d", at+uint64(i)), "%v", err)
+				w.mu.Unlock()
 				continue
 			}
 			leaf := ledger.LeafHash(raw)
