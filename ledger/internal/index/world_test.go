@@ -36,7 +36,6 @@ type testLog struct {
 	now     uint64 // of the witness
 	anchor  *ledger.Checkpoint
 	seq     map[string]uint64
-	opened  int
 	absent  map[ledger.Hash]State // addenda that are not given
 	judged  func(uint64, ledger.Hash, ledger.Statement) bool
 }
