@@ -1,0 +1,102 @@
+// The trust folder: FORMAT.md, section 7. What a verifier believes beforehand.
+
+import { parseCertificate } from './certificate.js';
+import { ED25519, parseKey, samePublicKey } from './note.js';
+import { parsePolicy } from './policy.js';
+import { GRADES } from './statement.js';
+import { FormatError, binaryString, oneOf, parseBase64, parseText } from './text.js';
+
+const MAX_RULES = 65536; // bytes
+const SOFTWARE = 'software because ';
+
+/**
+ * @typedef {object} Rules
+ * @property {import('./note.js').Key[]} registrars
+ * @property {number} threshold registrars that must have signed an enrolment
+ * @property {import('./note.js').Key[]} operators
+ * @property {string[]} grades accepted
+ * @property {string} reason why grade software is accepted
+ * @property {boolean} allowSHA1
+ *
+ * @typedef {object} Trust
+ * @property {import('./policy.js').Policy} policy
+ * @property {Rules} rules
+ * @property {import('./certificate.js').Certificate[]} roots of TPM vendors
+ */
+
+/** @param {Rules} r @param {string} vkey */
+function addKey(r, vkey) {
+  const key = parseKey(vkey, [ED25519]);
+  for (const k of [...r.registrars, ...r.operators]) {
+    if (k.name === key.name) throw new FormatError('this key name is named twice');
+    if (samePublicKey(k, key)) throw new FormatError('this public key is named twice');
+  }
+  return key;
+}
+
+/** @type {Record<string, (r: Rules, value: string) => void>} */
+const LINES = {
+  registrar: (r, value) => r.registrars.push(addKey(r, value)),
+  operator: (r, value) => r.operators.push(addKey(r, value)),
+  registrars(r, value) {
+    if (r.threshold) throw new FormatError('registrars stands twice');
+    if (!/^[1-9][0-9]{0,8}$/.test(value)) throw new FormatError('want a number from 1');
+    r.threshold = Number(value);
+  },
+  grade(r, value) {
+    const software = value.startsWith(SOFTWARE);
+    const grade = software ? 'software' : oneOf(...GRADES.slice(0, 3))(value);
+    if (r.grades.includes(grade)) throw new FormatError('this grade stands twice');
+    if (software) r.reason = parseText(value.slice(SOFTWARE.length));
+    r.grades.push(grade);
+  },
+  allow(r, value) {
+    oneOf('sha1')(value);
+    if (r.allowSHA1) throw new FormatError('this line stands twice');
+    r.allowSHA1 = true;
+  },
+};
+
+/** @param {Uint8Array} bytes @returns {Rules} */
+export function parseRules(bytes) {
+  if (bytes.length > MAX_RULES) throw new FormatError('want rules of at most 65,536 bytes');
+  /** @type {Rules} */
+  const r = { registrars: [], threshold: 0, operators: [], grades: [], reason: '', allowSHA1: false };
+  const lines = binaryString(bytes).split('\n');
+  if (lines.pop() !== '') throw new FormatError('want lines that end in LF', lines.length + 1);
+  lines.forEach((line, i) => {
+    if (i === 0) {
+      if (line !== 'imaledger/trust/v1') throw new FormatError('want imaledger/trust/v1', 1);
+      return;
+    }
+    if (line === '' || line.startsWith('#')) return;
+    const space = line.indexOf(' ');
+    const key = line.slice(0, space);
+    if (space < 0 || !Object.hasOwn(LINES, key)) throw new FormatError('want registrar, registrars, operator, grade or allow', i + 1);
+    try {
+      LINES[key](r, line.slice(space + 1));
+    } catch (e) {
+      if (e instanceof FormatError) throw new FormatError(e.message, i + 1);
+      throw e;
+    }
+  });
+  if (!r.threshold || r.threshold > r.registrars.length) throw new FormatError('want registrars, and a number of them that there are');
+  if (!r.grades.length) throw new FormatError('want a line grade');
+  return r;
+}
+
+/** Certificates in PEM. @param {Uint8Array} bytes */
+export function parsePEM(bytes) {
+  const text = binaryString(bytes);
+  const blocks = [...text.matchAll(/-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----/g)];
+  if (!blocks.length) throw new FormatError('want certificates in PEM');
+  return blocks.map((b) => parseCertificate(parseBase64(b[1].replace(/\s/g, ''))));
+}
+
+/**
+ * @param {Uint8Array} policy @param {Uint8Array} rules @param {Uint8Array[]} roots PEM
+ * @returns {Trust}
+ */
+export function parseTrust(policy, rules, roots) {
+  return { policy: parsePolicy(policy), rules: parseRules(rules), roots: roots.flatMap(parsePEM) };
+}
