@@ -192,10 +192,7 @@ func (it item) place() (chain chainID, n uint64) {
 		_, n, _ = e.Link()
 		return chainOf(e), n
 	}
-	if it.receipt != nil {
-		n = it.receipt.Index
-	}
-	return chain, n
+	return chain, it.index()
 }
 
 // use notes which files an entry vouches for.
@@ -256,13 +253,17 @@ func (c *bundleCheck) judge(it item) error {
 	}
 	c.Findings = append(c.Findings, j.Findings...)
 	c.state.Commit(j)
-	seg, ok := it.entry.(*ledger.Segment)
-	if ok && j.Segment != nil {
-		if err := c.place(it, seg, j.Segment); err != nil {
+	if seg, ok := it.entry.(*ledger.Segment); ok {
+		// An anchor is held to its segment whatever was found of the quote.
+		s := cmp.Or(j.Segment, &Segment{Log: seg.Log, Host: seg.Host})
+		if err := c.place(it, seg, s); err != nil {
 			return err
 		}
-		if !j.fork {
-			c.last, c.before = j.Segment, seg
+		if j.Segment != nil {
+			c.Segments = append(c.Segments, s)
+			if !j.fork {
+				c.last, c.before = s, seg
+			}
 		}
 	}
 	if _, host := it.entry.(ledger.HostEntry); host && it.receipt != nil && !j.fork {
@@ -283,7 +284,6 @@ func (c *bundleCheck) order(it item) {
 // place: SPEC: 5. The anchor is a checkpoint that the policy accepts, of a tree
 // that did not have the segment yet, and not newer than the receipt.
 func (c *bundleCheck) place(it item, seg *ledger.Segment, s *Segment) error {
-	c.Segments = append(c.Segments, s)
 	note, found, err := c.b.Read(ledger.FolderAnchors, seg.Anchor.Note)
 	if err != nil {
 		return err

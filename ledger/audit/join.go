@@ -21,16 +21,17 @@ func (s *State) judgeJoin(j *Judgement, seg *ledger.Segment, h *Host, skipped bo
 	// SPEC: J1. Within one boot no counter and no clock goes back; the reset
 	// counter never does, but where TPM2_Clear is declared and a registrar has
 	// enrolled the host anew.
-	switch {
-	case cleared:
-	case q.ResetCount < was.reset:
+	same := q.ResetCount == was.reset
+	if !cleared && q.ResetCount < was.reset {
 		j.find(ledger.CounterRollback, "resetCount is %d, it was %d in #%d", q.ResetCount, was.reset, prev.Sequence)
-	case q.ResetCount == was.reset && q.RestartCount < was.restart:
+	}
+	if !cleared && same && q.RestartCount < was.restart {
 		j.find(ledger.CounterRollback, "restartCount is %d, it was %d in #%d of the same boot", q.RestartCount, was.restart, prev.Sequence)
-	case q.ResetCount == was.reset && q.Clock < was.clock:
+	}
+	if !cleared && same && q.Clock < was.clock {
 		j.find(ledger.ClockRollback, "the TPM's clock is %d ms, it was %d ms in #%d of the same boot", q.Clock, was.clock, prev.Sequence)
 	}
-	restarted := q.ResetCount == was.reset && q.RestartCount > was.restart
+	restarted := same && q.RestartCount > was.restart
 
 	switch seg.Join.Kind {
 	case ledger.JoinContinues:
@@ -39,8 +40,8 @@ func (s *State) judgeJoin(j *Judgement, seg *ledger.Segment, h *Host, skipped bo
 		if ek := h.Enrolment.EK; ek != h.ek {
 			j.find(ledger.JoinInvalid, "continues, but under another TPM: its EK is %.16s…, it was %.16s… in #%d", ek, h.ek, prev.Sequence)
 		}
-		if reset {
-			j.find(ledger.JoinInvalid, "continues, but the TPM was reset: resetCount is %d, it was %d", q.ResetCount, was.reset)
+		if !same {
+			j.find(ledger.JoinInvalid, "continues, but resetCount is %d, it was %d: that is not the same boot", q.ResetCount, was.reset)
 		}
 		judgeBase(j, seg, prev)
 		if seg.First != prev.First+prev.Count {

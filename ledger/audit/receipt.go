@@ -23,7 +23,10 @@ type Receipt struct {
 // where a finding rules it out.
 func CheckReceipt(trust *ledger.Trust, subject string, leaf ledger.Hash, proof []byte) (*Receipt, []ledger.Finding) {
 	p, err := ledger.ParseProof(proof)
-	if err != nil {
+	switch {
+	case errors.Is(err, ledger.ErrCheckpoint):
+		return nil, []ledger.Finding{finding(ledger.CheckpointMalformed, subject, leaf, err)}
+	case err != nil:
 		return nil, []ledger.Finding{finding(ledger.ProofMalformed, subject, leaf, err)}
 	}
 	if len(p.Extra) > 0 {
@@ -42,25 +45,27 @@ func CheckReceipt(trust *ledger.Trust, subject string, leaf ledger.Hash, proof [
 }
 
 // checkAnchor verifies the checkpoint that a segment is anchored to and returns
-// the time before which the segment's quote was not made.
+// the time before which the segment's quote was not made. The checkpoint is
+// returned wherever it verifies, since it is the log's word even where it is not
+// the one that the segment names.
 func checkAnchor(trust *ledger.Trust, subject string, leaf ledger.Hash, seg *ledger.Segment, note []byte) (*ledger.Checkpoint, uint64, []ledger.Finding) {
-	mismatch := func(format string, args ...any) (*ledger.Checkpoint, uint64, []ledger.Finding) {
-		return nil, 0, []ledger.Finding{finding(ledger.AnchorMismatch, subject, leaf, fmt.Errorf(format, args...))}
-	}
-	if sha256.Sum256(note) != seg.Anchor.Note {
-		return mismatch("the checkpoint kept is not the one the segment is anchored to")
-	}
 	c, err := trust.Policy.Verify(note)
 	if err != nil {
 		return nil, 0, []ledger.Finding{finding(CheckpointCode(err), subject+", anchor", leaf, err)}
 	}
-	switch {
-	case c.Origin != seg.Log:
-		return mismatch("the checkpoint is of log %s, the segment is for %s", c.Origin, seg.Log)
-	case c.Size != seg.Anchor.Size || c.Root != seg.Anchor.Root:
-		return mismatch("the checkpoint has size %d and root %x, the segment states %d and %x", c.Size, c.Root, seg.Anchor.Size, seg.Anchor.Root)
+	findings := unknownLines(subject+", anchor", leaf, c)
+	wrong := func(code ledger.Code, format string, args ...any) (*ledger.Checkpoint, uint64, []ledger.Finding) {
+		return c, 0, append(findings, finding(code, subject, leaf, fmt.Errorf(format, args...)))
 	}
-	return c, trust.Policy.NotBefore(c), unknownLines(subject+", anchor", leaf, c)
+	switch {
+	case sha256.Sum256(note) != seg.Anchor.Note:
+		return wrong(ledger.AnchorMismatch, "the checkpoint kept is not the one the segment is anchored to")
+	case c.Origin != seg.Log:
+		return wrong(ledger.EntryWrongLog, "the checkpoint is of log %s, the segment is for %s", c.Origin, seg.Log)
+	case c.Size != seg.Anchor.Size || c.Root != seg.Anchor.Root:
+		return wrong(ledger.AnchorMismatch, "the checkpoint has size %d and root %x, the segment states %d and %x", c.Size, c.Root, seg.Anchor.Size, seg.Anchor.Root)
+	}
+	return c, trust.Policy.NotBefore(c), findings
 }
 
 // unknownLines says what was passed over, as c2sp.org/signed-note demands.

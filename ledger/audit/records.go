@@ -18,7 +18,8 @@ var styles = map[string]ima.Style{"digest": ima.StyleDigest, "padded": ima.Style
 
 // judgeRecords replays a segment's payload in one pass and constant memory, and
 // holds every field of the body that it gives to what the leaf states.
-func (s *State) judgeRecords(j *Judgement, seg, prev *ledger.Segment, addenda Addenda) {
+// skipped says that the evidence begins in the middle of the chain.
+func (s *State) judgeRecords(j *Judgement, seg, prev *ledger.Segment, skipped bool, addenda Addenda) {
 	// SPEC: 10. The payload is at hand, or an erasure accounts for it.
 	if addenda == nil {
 		j.find(ledger.PayloadMissing, "the records were not looked at")
@@ -44,6 +45,8 @@ func (s *State) judgeRecords(j *Judgement, seg, prev *ledger.Segment, addenda Ad
 		j.find(ledger.BodyMismatch, "%v", err)
 		return
 	}
+	before := *j.Segment
+	findings := len(j.Findings)
 	for err == nil {
 		err = r.next(j)
 	}
@@ -53,13 +56,14 @@ func (s *State) judgeRecords(j *Judgement, seg, prev *ledger.Segment, addenda Ad
 		j.Err = fmt.Errorf("records of %s: %w", j.subject, readErr)
 		return
 	case digest != seg.Payload.Digest || size != seg.Payload.Size:
-		// SPEC: 11. It is the bytes that the leaf names. All that the records
-		// say otherwise is beside the point.
+		// SPEC: 11. It is the bytes that the leaf names. If not, nothing else is
+		// said of it.
+		j.Findings, *j.Segment = j.Findings[:findings], before
 		j.find(ledger.PayloadDigest, "the records kept are %d bytes %x, the leaf names %s", size, digest, seg.Payload)
 	case !errors.Is(err, io.EOF):
 		j.find(recordCode(err), "%v", err)
 	default:
-		r.judge(j, seg, prev)
+		r.judge(j, seg, prev, skipped)
 	}
 	j.Segment.Replayed = !j.contradicted()
 }
@@ -83,6 +87,7 @@ type replay struct {
 	named []int // registers that records name
 	last  bool  // whether a register binds the last record
 
+	digests bool // whether a stored digest is not that of its data
 }
 
 // countingHash hashes and counts what is read through it.
@@ -135,7 +140,7 @@ func (r *replay) next(j *Judgement) error {
 	if err != nil {
 		return err
 	}
-	if err := r.pcrs.Extend(rec); err != nil {
+	if err := r.extend(j, rec); err != nil {
 		return err
 	}
 	if rec.Violation() {
@@ -161,6 +166,30 @@ func (r *replay) next(j *Judgement) error {
 // maxKexecs is how many kexecs of a segment are findings each: root can make
 // millions of such records, and more is counted alone.
 const maxKexecs = 100
+
+// extend: SPEC: 13. Records are replayed by the digests of their data, whatever
+// is stored. SPEC: 12. That those are the same is asked all the same.
+func (r *replay) extend(j *Judgement, rec *ima.Record) error {
+	err := r.pcrs.Extend(rec)
+	var digest *ima.DigestError
+	if !errors.As(err, &digest) {
+		return err
+	}
+	if !r.digests {
+		j.find(ledger.RecordDigest, "%v", err)
+	}
+	r.digests = true
+	if !ima.Attestable(rec.PCR) {
+		return nil
+	}
+	for _, t := range r.seg.Styles {
+		bank := ima.Bank(t.Bank.Alg())
+		if err := r.pcrs.ExtendDigest(ima.Slot{Bank: bank, PCR: int(rec.PCR)}, rec.Sum(bank, styles[t.Style])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // bootAggregate: SPEC: 14. A boot's first record is boot_aggregate, and it is
 // that of the quoted PCR 0 to 9. A later one means a kexec.
@@ -204,7 +233,7 @@ func (r *replay) drain() (digest ledger.Hash, size uint64, err error) {
 }
 
 // judge holds the body to what the whole payload gave.
-func (r *replay) judge(j *Judgement, seg, prev *ledger.Segment) {
+func (r *replay) judge(j *Judgement, seg, prev *ledger.Segment, skipped bool) {
 	// SPEC: 12. Count, record root and the registers that the list extends are
 	// those that the payload gives.
 	if r.count != seg.Count {
@@ -220,13 +249,19 @@ func (r *replay) judge(j *Judgement, seg, prev *ledger.Segment) {
 	if err != nil || root != seg.Records {
 		j.find(ledger.BodyMismatch, "the record root is %x, the payload gives %x", seg.Records, root)
 	}
-	extended := append(r.named, 10)
+	stated := indexes(seg.Base)
+	extended := append(slices.Clone(r.named), ima.DefaultPCR)
 	if prev != nil && seg.Join.Kind == ledger.JoinContinues {
 		extended = append(extended, indexes(prev.End)...)
 	}
-	slices.Sort(extended)
-	if extended = slices.Compact(extended); seg.Join.Kind != ledger.JoinGap && !slices.Equal(extended, indexes(seg.Base)) && !j.contradicted() {
-		j.find(ledger.BodyMismatch, "base states PCR %v, the list so far extends PCR %v", indexes(seg.Base), extended)
+	// What records name and base does not state has a finding of its own. After a
+	// gap, or what is not shown, nobody knows what the list had extended before.
+	more := seg.Join.Kind == ledger.JoinGap || prev == nil && skipped
+	wrong := slices.ContainsFunc(stated, func(pcr int) bool { return !more && !slices.Contains(extended, pcr) }) ||
+		slices.ContainsFunc(extended, func(pcr int) bool { return !slices.Contains(stated, pcr) && !slices.Contains(r.named, pcr) })
+	if wrong {
+		slices.Sort(extended)
+		j.find(ledger.BodyMismatch, "base states PCR %v, the list so far extends PCR %v", stated, slices.Compact(extended))
 	}
 	// SPEC: 13. Replayed from the base, the records give the quoted values.
 	for _, p := range seg.End {

@@ -59,7 +59,7 @@ type ErasedSegment struct {
 func (s *State) judgeSegment(j *Judgement, seg *ledger.Segment, addenda Addenda) {
 	// SPEC: 1. The segment names the host's entry before it.
 	next := s.judgeLink(j, seg)
-	j.next = next
+	j.next, next.begun = next, true
 	before := j.before
 	if before == nil {
 		before = next
@@ -81,7 +81,7 @@ func (s *State) judgeSegment(j *Judgement, seg *ledger.Segment, addenda Addenda)
 		ResetCount: q.ResetCount, RestartCount: q.RestartCount, Clock: q.Clock, Grade: next.Enrolment.Grade,
 	}
 	// SPEC: 10 to 14, on the records.
-	s.judgeRecords(j, seg, before.Last, addenda)
+	s.judgeRecords(j, seg, before.Last, next.skipped, addenda)
 }
 
 func registers(list []ledger.PCR) map[string]string {

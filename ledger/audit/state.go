@@ -77,6 +77,7 @@ type Host struct {
 	ek        ledger.Name     // by the enrolment that Last was under
 	renewed   bool            // whether an enrolment stands after Last
 	skipped   bool            // whether entries before Enrolment are not part of the evidence
+	begun     bool            // whether there was a segment, verified or not
 }
 
 // counters are what orders quotes of one TPM.
@@ -179,8 +180,6 @@ func (s *State) judge(leaf ledger.Hash, entry ledger.Entry, addenda Addenda, bef
 		host, sequence, _ := e.Link()
 		j.subject = fmt.Sprintf("%s #%d", host, sequence)
 	}
-	s.judgeLog(j)
-	s.judgePlace(j)
 	switch e := entry.(type) {
 	case *ledger.Enrolment:
 		s.judgeEnrolment(j, e, addenda)
@@ -189,6 +188,10 @@ func (s *State) judge(leaf ledger.Hash, entry ledger.Entry, addenda Addenda, bef
 	case ledger.Statement:
 		s.judgeStatement(j, e)
 	}
+	// What the log is says nothing of the quote, so it ends no segment's
+	// verification, and comes last.
+	s.judgeLog(j)
+	s.judgePlace(j)
 	return j
 }
 
@@ -257,6 +260,9 @@ func (s *State) judgeLink(j *Judgement, e ledger.HostEntry) *Host {
 		return next
 	}
 	next.Enrolment, next.Last, next.quote, next.ek, next.renewed = h.Enrolment, h.Last, h.quote, h.ek, h.renewed
+	// What is missing before an enrolment is missing before the first segment
+	// under it too.
+	next.skipped, next.begun = h.skipped && h.Last == nil, h.begun
 	switch {
 	case sequence == h.Sequence+1 && previous == h.Leaf:
 	case sequence == h.Sequence+1:
@@ -264,7 +270,7 @@ func (s *State) judgeLink(j *Judgement, e ledger.HostEntry) *Host {
 	case sequence <= h.Sequence:
 		j.fork = true
 		j.find(ledger.ChainFork, "the host's chain has #%d already, and goes to #%d", sequence, h.Sequence)
-	case h.Last == nil:
+	case !h.begun:
 		next.skipped = true
 		s.missingBefore(j, missing(h.Sequence+1, sequence-1))
 	default:

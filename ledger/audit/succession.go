@@ -48,12 +48,15 @@ func (c *bundleCheck) successions(items []item) {
 		if !ok || c.state.successions[it.leaf] == nil {
 			continue
 		}
-		if it.receipt != nil && it.receipt.Index != 0 {
+		if it.receipt == nil {
+			continue // a finding already, and nothing tells where in which log it stands
+		}
+		if it.receipt.Index != 0 {
 			c.find(ledger.StatementInvalid, it.subject, "it has index %d in log %s: what follows another log says so in its first entry", it.receipt.Index, s.Log)
 			continue
 		}
 		end := c.known[s.Freeze]
-		if end == nil || end.receipt == nil || it.receipt == nil {
+		if end == nil || end.receipt == nil {
 			c.find(ledger.EntryMissing, it.subject, "the entry %x that ended log %s is not at hand with its proof", s.Freeze[:6], s.Predecessor)
 			continue
 		}

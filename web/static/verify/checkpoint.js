@@ -1,7 +1,8 @@
 // Checkpoints: c2sp.org/tlog-checkpoint.
 
+import { sha256 } from './hash.js';
 import { parseNote, utf8 } from './note.js';
-import { FormatError, parseBase64, parseNumber } from './text.js';
+import { FormatError, equal, parseBase64, parseNumber } from './text.js';
 
 /** Bytes of a checkpoint that is anchored to. FORMAT.md, section 10. */
 export const MAX_CHECKPOINT = 1 << 20;
@@ -20,6 +21,7 @@ export function parseCheckpoint(bytes) {
   }
   const hash = parseBase64(root);
   if (hash.length !== 32) throw new FormatError('want a root of 32 bytes');
+  if (parseNumber(size) === 0n && !equal(hash, sha256(new Uint8Array(0)))) throw new FormatError('the root is not that of the empty tree');
   return { origin, size: parseNumber(size), root: hash, extensions, text, lines };
 }
 

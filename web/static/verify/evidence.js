@@ -1,18 +1,13 @@
 // Enrolment evidence: FORMAT.md, section 4.
 
-import { FormatError, Lines, binaryString, parseBase64, parseHash } from './text.js';
+import { FormatError, Lines, MAX_STRUCTURE, base64Of, binaryString, parseHash } from './text.js';
 
 export const MAX_EVIDENCE = 65536; // bytes; FORMAT.md, section 10
 const MAX_CERTIFICATES = 8;
 const MAX_CERTIFICATE = 8192; // bytes
 const MAX_ACTIVATIONS = 16;
 
-/** @param {string} s */
-function parseCertificate(s) {
-  const der = parseBase64(s);
-  if (der.length > MAX_CERTIFICATE) throw new FormatError('want a certificate of at most 8,192 bytes');
-  return der;
-}
+const structure = base64Of(MAX_STRUCTURE);
 
 /**
  * ek is undefined for grade software.
@@ -23,18 +18,18 @@ export function parseEvidence(bytes) {
   if (bytes.length > MAX_EVIDENCE) throw new FormatError('want at most 65,536 bytes');
   const lines = new Lines(binaryString(bytes));
   lines.take('imaledger/enrolment-evidence/v1');
-  const ek = lines.next('ek', (s) => (s === 'none' ? undefined : parseBase64(s)));
+  const ek = lines.next('ek', (s) => (s === 'none' ? undefined : structure(s)));
   if (!ek) {
     lines.end();
     return { certificates: [], activations: [] };
   }
-  const certificates = lines.all('certificate', parseCertificate);
+  const certificates = lines.all('certificate', base64Of(MAX_CERTIFICATE));
   if (certificates.length > MAX_CERTIFICATES) throw new FormatError('want at most 8 certificates');
   const activations = [];
   while (lines.has('credential')) {
     activations.push({
-      credential: lines.next('credential', parseBase64),
-      secret: lines.next('secret', parseBase64),
+      credential: lines.next('credential', structure),
+      secret: lines.next('secret', structure),
       activated: lines.next('activated', parseHash),
     });
   }

@@ -34,6 +34,9 @@ const RESERVED = ~0x000f0ff6; // all bits but those that TPM 2.0 Part 2, 8.3.2 n
  * @property {number} size bytes of the modulus or of a coordinate
  */
 
+/** The key, whatever stands around it in the public area. @param {PublicArea} k */
+export const keyOf = (k) => (k.kind === 'rsa' ? `${k.n}` : `${k.curve.name} ${k.x} ${k.y}`);
+
 /** @param {number} alg */
 function hashOf(alg) {
   if (!SIGNING_HASHES.includes(alg)) throw new FormatError('want SHA-256, SHA-384 or SHA-512');
@@ -67,7 +70,7 @@ function readECC(r, ak) {
   if (!curve) throw new FormatError('want P-256 or P-384');
   r.want16(NULL_ALG, 'kdf');
   const coordinates = [r.sized(), r.sized()];
-  if (coordinates.some((c) => c.length !== curve.size)) throw new FormatError('want coordinates of the size of the curve');
+  if (coordinates.some((c) => c.length > curve.size)) throw new FormatError('want coordinates of the size of the curve');
   const [x, y] = coordinates.map(integer);
   if (!onCurve(curve, x, y)) throw new FormatError('the point is not on its curve');
   return { kind: 'ec', ...scheme, curve, x, y, size: curve.size };
@@ -80,9 +83,10 @@ function readRSA(r, ak) {
   const bits = r.u16();
   if (![2048, 3072, 4096].includes(bits)) throw new FormatError('want 2,048, 3,072 or 4,096 bits');
   const exponent = r.u32();
+  if (exponent && exponent !== 65537) throw new FormatError('want the exponent 65537');
   const modulus = r.sized();
-  if (modulus.length * 8 !== bits || modulus[0] < 0x80) throw new FormatError('the modulus has not the size that the key states');
-  return { kind: 'rsa', ...scheme, n: integer(modulus), e: BigInt(exponent || 65537), size: modulus.length };
+  if (modulus.length * 8 !== bits || modulus[0] < 0x80 || !(modulus[modulus.length - 1] & 1)) throw new FormatError('the modulus has not the size that the key states');
+  return { kind: 'rsa', ...scheme, n: integer(modulus), e: 65537n, size: modulus.length };
 }
 
 /** A TPMT_PUBLIC. @param {Uint8Array} bytes @param {boolean} ak whether it is to be an AK, else an EK @returns {PublicArea} */

@@ -4,6 +4,7 @@ import { FormatError } from './text.js';
 
 const MAX_NAME = 255; // bytes of a template's name; FORMAT.md, section 10
 const MAX_DATA = 1 << 24; // bytes of template data
+const MAX_PCR = 63; // what a rule of the kernel's policy can name
 
 /**
  * @typedef {object} Record
@@ -72,6 +73,7 @@ export class ListReader {
 
     if (!room(4 + bank.size + 4)) return undefined;
     const pcr = u32();
+    if (pcr > MAX_PCR) throw new FormatError(`want a PCR of 0 to 63, not ${pcr}`);
     const digest = take(bank.size);
     const nameLength = u32();
     if (nameLength > MAX_NAME) throw new FormatError('want a template name of at most 255 bytes');
@@ -85,7 +87,7 @@ export class ListReader {
       const length = u32();
       if (length > MAX_NAME) throw new FormatError('want a file name of at most 255 bytes');
       if (!room(length)) return undefined;
-      at += length;
+      if (take(length).includes(0)) throw new FormatError('want no zero byte in a file name of template ima');
       data = b.subarray(from, at);
     } else {
       if (!room(4)) return undefined;

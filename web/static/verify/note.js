@@ -55,6 +55,7 @@ export function parseKey(vkey, types) {
 }
 
 const DASH = '\u2014 ';
+const MAX_LINES = 100; // FORMAT.md, section 10
 
 /**
  * Signature lines, the last one's LF included.
@@ -64,7 +65,9 @@ const DASH = '\u2014 ';
 export function parseLines(bytes) {
   const text = utf8(bytes);
   if (!text.endsWith('\n')) throw new FormatError('want signature lines that end in LF');
-  return text.slice(0, -1).split('\n').map((line) => {
+  const lines = text.slice(0, -1).split('\n');
+  if (lines.length > MAX_LINES) throw new FormatError('want at most 100 signature lines');
+  return lines.map((line) => {
     const [name, base64, ...more] = line.slice(DASH.length).split(' ');
     if (!line.startsWith(DASH) || base64 === undefined || more.length || !validKeyName(name)) {
       throw new FormatError('want signature lines: em dash, key name, base64');
@@ -81,7 +84,7 @@ export function parseLines(bytes) {
  * @returns {{text: Uint8Array, lines: Line[]}}
  */
 export function parseNote(note) {
-  if (note.some((b) => b < 0x20 && b !== 0x0a)) throw new FormatError('want no control character');
+  if (note.some((b) => (b < 0x20 && b !== 0x0a) || b === 0x7f)) throw new FormatError('want no control character');
   let split = -1;
   for (let i = note.length - 2; i >= 0 && split < 0; i--) if (note[i] === 0x0a && note[i + 1] === 0x0a) split = i;
   if (split < 0) throw new FormatError('want a text, an empty line and signature lines');

@@ -9,6 +9,7 @@ import { FormatError, binaryString } from './text.js';
 /** @typedef {{witness: Witness, time: bigint}} Cosignature one that verified; time in Unix seconds, 0n if it states none */
 
 const MAX_POLICY = 1 << 20; // bytes
+const MAX_KEYS = 256; // logs, witnesses, and groups, each
 
 export class Policy {
   constructor() {
@@ -77,21 +78,27 @@ function define(p, name) {
   if (name === 'none' || known(p, name)) throw new FormatError('this name is taken');
 }
 
+/** @param {Policy} p @param {Key} key */
+function addKey(p, key) {
+  for (const k of [...p.logs, ...[...p.witnesses.values()].map((w) => w.key)]) {
+    if (samePublicKey(k, key)) throw new FormatError('this public key is named twice');
+    if (k.name === key.name && k.id === key.id) throw new FormatError('this name and key ID are those of another key');
+  }
+}
+
 /** @type {Record<string, (p: Policy, fields: string[]) => void>} */
 const LINES = {
   log(p, [vkey, , ...more]) {
     if (vkey === undefined || more.length) throw new FormatError('want log <vkey> [<url>]');
     const key = parseKey(textOf(vkey), [ED25519, MLDSA44]);
-    if (p.logs.some((k) => samePublicKey(k, key))) throw new FormatError('this public key is named twice');
+    addKey(p, key);
     p.logs.push(key);
   },
   witness(p, [name, vkey, , ...more]) {
     if (vkey === undefined || more.length) throw new FormatError('want witness <name> <vkey> [<url>]');
     define(p, name);
     const key = parseKey(textOf(vkey), [COSIGNATURE, MLDSA44]);
-    for (const w of p.witnesses.values()) {
-      if (samePublicKey(w.key, key)) throw new FormatError('this public key is named twice');
-    }
+    addKey(p, key);
     p.witnesses.set(name, { name, key });
   },
   group(p, [name, k, ...members]) {
@@ -122,6 +129,9 @@ export function parsePolicy(bytes) {
   const lines = binaryString(bytes).split('\n');
   if (lines.pop() !== '') throw new FormatError('want lines that end in LF', lines.length + 1);
   lines.forEach((line, i) => {
+    if (p.logs.length > MAX_KEYS || p.witnesses.size > MAX_KEYS || p.groups.size > MAX_KEYS) {
+      throw new FormatError('want at most 256 logs, witnesses and groups', i);
+    }
     if (/[^\t\x20-\x7e\x80-\xff]/.test(line)) throw new FormatError('want no control character but tab', i + 1);
     const fields = line.split(/[ \t]+/).filter((f) => f);
     const key = fields.shift();

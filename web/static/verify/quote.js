@@ -8,6 +8,7 @@ import { TPMReader } from './tpm.js';
 
 const MAX_ATTEST = 1024; // bytes, and of a signature; FORMAT.md, section 10
 const MAX_BANKS = 16;
+const MAX_HASHED = 66; // bytes of an algorithm and its digest
 
 /**
  * @typedef {object} Quote
@@ -29,6 +30,7 @@ export function parseQuote(attest) {
   r.want16(0x8018, 'type');
   const signer = r.sized();
   const nonce = r.sized();
+  if (signer.length > MAX_HASHED || nonce.length > MAX_HASHED) throw new FormatError('want at most 66 bytes of a name and of a nonce');
   const clock = r.u64();
   const resetCount = r.u32();
   const restartCount = r.u32();
@@ -47,31 +49,37 @@ export function parseQuote(attest) {
     selection.push({ alg, pcrs });
   }
   const digest = r.sized();
+  if (digest.length > 64) throw new FormatError('want a digest of at most 64 bytes');
   r.end();
   return { attest, signer, nonce, clock, resetCount, restartCount, selection, digest };
 }
 
 /**
- * A TPMT_SIGNATURE by a key: parts are r and s of ECDSA, or RSA's signature.
- * @param {Uint8Array} bytes @param {import('./key.js').PublicArea} key
+ * A TPMT_SIGNATURE: parts are r and s of ECDSA, or RSA's signature.
+ * @param {Uint8Array} bytes
  */
-export function parseSignature(bytes, key) {
+export function parseSignature(bytes) {
   if (bytes.length > MAX_ATTEST) throw new FormatError('want at most 1,024 bytes');
   const r = new TPMReader(bytes);
-  r.want16(key.scheme, 'scheme');
-  r.want16(key.hash, 'hash');
-  const parts = key.scheme === ECDSA ? [r.sized(), r.sized()] : [r.sized()];
+  const scheme = r.u16();
+  if (![ECDSA, RSASSA, RSAPSS].includes(scheme)) throw new FormatError('want ECDSA, RSASSA or RSAPSS');
+  const hash = r.u16();
+  const parts = scheme === ECDSA ? [r.sized(), r.sized()] : [r.sized()];
   r.end();
-  if (parts.some((p) => !p.length || p.length > key.size) || (key.kind === 'rsa' && parts[0].length !== key.size)) {
-    throw new FormatError('the signature has not the size that the key demands');
-  }
-  return parts;
+  if (parts.some((p) => p.length > (scheme === ECDSA ? 48 : 512))) throw new FormatError('the signature is longer than any key makes');
+  return { scheme, hash, parts };
 }
 
-/** @param {import('./key.js').PublicArea} key @param {Uint8Array[]} parts @param {Uint8Array} message */
-export async function verifyQuote(key, parts, message) {
+/**
+ * Whether the key made a signature, in the scheme of its public area.
+ * @param {import('./key.js').PublicArea} key @param {ReturnType<typeof parseSignature>} signature @param {Uint8Array} message
+ */
+export async function verifyQuote(key, { scheme, hash, parts }, message) {
+  if (scheme !== key.scheme || hash !== key.hash) return false;
   const { name } = /** @type {import('./hash.js').Bank} */ (bankOf(key.hash));
-  if (key.scheme === ECDSA) return verifyECDSA(key.curve, key.x, key.y, name, message, integer(parts[0]), integer(parts[1]));
-  if (key.scheme === RSASSA) return verifyPKCS1(key.n, key.e, name, message, parts[0]);
-  return key.scheme === RSAPSS && verifyPSS(key.n, key.e, name, message, parts[0]);
+  if (scheme === ECDSA) {
+    return parts.every((p) => p.length <= key.size) && verifyECDSA(key.curve, key.x, key.y, name, message, integer(parts[0]), integer(parts[1]));
+  }
+  const verify = scheme === RSASSA ? verifyPKCS1 : verifyPSS;
+  return verify(key.n, key.e, name, message, parts[0]);
 }

@@ -1,9 +1,11 @@
 // Record proofs: FORMAT.md, section 5.
 
 import { parseBank } from './pcr.js';
-import { FormatError, Lines, binaryString, parseBase64, parseHash, parseHex, parseNumber } from './text.js';
+import { FormatError, Lines, base64Of, binaryString, parseHash, parseHex, parseNumber } from './text.js';
 
 const MAX_SEALED = 1n << 22n; // records; FORMAT.md, section 10
+const MAX_RECORD = 17 << 20; // bytes
+const MAX_PATH = 63; // hashes
 
 /**
  * @typedef {object} RecordProof
@@ -35,8 +37,9 @@ export function parseRecordProof(bytes) {
   lines.take('imaledger/record/v1');
   const leaf = lines.next('leaf', parseHash);
   const index = lines.next('index', parseNumber);
-  const record = lines.next('record', parseBase64);
+  const record = lines.next('record', base64Of(MAX_RECORD));
   const path = lines.all('path', (s) => parseHex(parseHash(s)));
+  if (path.length > MAX_PATH) throw new FormatError('want at most 63 hashes');
   const banks = path.length ? [] : lines.all('bank', parseBank);
   let count = 0n;
   if (banks.length) {

@@ -4,8 +4,8 @@ import { hex } from './text.js';
 import { sha256 } from './hash.js';
 import { byRegister, parseBank, parsePCR, register, sorted } from './pcr.js';
 import {
-  FormatError, Lines, binaryString, oneOf, parseAddendum, parseBase64, parseHash, parseHost, parseName, parseNumber,
-  parseOrigin,
+  FormatError, Lines, MAX_PAYLOAD, MAX_STRUCTURE, addendumOf, base64Of, binaryString, oneOf, parseHash, parseHost,
+  parseName, parseNumber, parseOrigin,
 } from './text.js';
 
 export const MAX_SEGMENT = 16384; // bytes of a leaf; FORMAT.md, section 10
@@ -107,13 +107,13 @@ export function parseSegment(bytes) {
   s.count = lines.next('count', parseNumber);
   s.list = lines.next('list', parseList);
   s.styles = lines.all('style', parseStyle);
-  s.payload = lines.next('payload', parseAddendum);
+  s.payload = lines.next('payload', addendumOf(MAX_PAYLOAD));
   s.records = lines.next('records', parseHash);
   s.base = lines.all('base', parsePCR);
   s.end = lines.all('end', parsePCR);
   s.other = lines.all('other', parsePCR);
-  s.quote = lines.next('quote', parseBase64);
-  s.signature = lines.next('signature', parseBase64);
+  s.quote = lines.next('quote', base64Of(MAX_STRUCTURE));
+  s.signature = lines.next('signature', base64Of(MAX_STRUCTURE));
   lines.end();
   checkRegisters(s);
   s.addenda = [s.payload.digest, s.anchor.digest];

@@ -2,10 +2,11 @@
 
 import { ED25519, names, parseKey, parseLines } from './note.js';
 import { verifyEd25519 } from './signature.js';
+import { MAX_EVIDENCE } from './evidence.js';
 import { CODES } from './finding.js';
 import {
-  FormatError, Lines, binaryString, oneOf, parseAddendum, parseBase64, parseHash, parseHost, parseName, parseNumber,
-  parseOrigin, parseText,
+  FormatError, Lines, MAX_PAYLOAD, MAX_STRUCTURE, addendumOf, base64Of, binaryString, oneOf, parseHash, parseHost,
+  parseName, parseNumber, parseOrigin, parseText,
 } from './text.js';
 
 export const MAX_STATEMENT = 49152; // bytes; FORMAT.md, section 10
@@ -65,8 +66,8 @@ export const STATEMENTS = {
   enrolment: {
     fields: [
       ['log', parseOrigin], ['host', parseHost], ['sequence', parseNumber], ['previous', orNone(parseHash)],
-      ['ek', orNone(parseName)], ['ak', parseName], ['ak-public', parseBase64], ['grade', oneOf(...GRADES)],
-      ['evidence', parseAddendum],
+      ['ek', orNone(parseName)], ['ak', parseName], ['ak-public', base64Of(MAX_STRUCTURE)], ['grade', oneOf(...GRADES)],
+      ['evidence', addendumOf(MAX_EVIDENCE)],
     ],
     addenda: ['evidence'],
     check: checkEnrolment,
@@ -104,7 +105,7 @@ export const STATEMENTS = {
   appraisal: {
     fields: [
       ['log', parseOrigin], ['host', parseHost], ['segment', parseHash], ['verdict', oneOf('passed', 'failed')],
-      ['policy', parseHash], ['report', parseAddendum], ['time', parseNumber],
+      ['policy', parseHash], ['report', addendumOf(MAX_PAYLOAD)], ['time', parseNumber],
     ],
     addenda: ['report'],
   },
@@ -133,6 +134,7 @@ export const STATEMENTS = {
     addenda: [],
     check(s) {
       if (s.predecessor === s.log) throw new FormatError('a log cannot follow itself');
+      if (s.final[0] === 0n) throw new FormatError('a tree that ends in an entry is not empty');
     },
   },
 };

@@ -3,6 +3,7 @@
 
 import { BANKS } from './hash.js';
 import { isLegacy } from './list.js';
+import { extendable } from './pcr.js';
 import { binaryString, equal } from './text.js';
 
 /** @type {Record<string, string>} */
@@ -15,67 +16,111 @@ const TEMPLATES = {
   'ima-modsig': 'd-ng|n-ng|sig|d-modsig|modsig',
   'evm-sig': 'd-ng|n-ng|evmsig|xattrnames|xattrlengths|xattrvalues|iuid|igid|imode',
 };
+const MAX_FIELDS = 15; // that a format of its own may name
 
-/** The kernel's names of algorithms. @type {Record<string, string>} */
-const KERNEL = { sm3: 'sm3_256', 'sha3-256': 'sha3_256', 'sha3-384': 'sha3_384', 'sha3-512': 'sha3_512' };
+/** A digest with its algorithm: each word ends in a colon. @param {Uint8Array} v @param {number} words */
+function digest(v, words) {
+  if (!v.length) return {};
+  const zero = v.indexOf(0);
+  const parts = binaryString(v.subarray(0, Math.max(zero, 0))).split(':');
+  if (zero < 0 || parts.length !== words + 1 || parts[words] !== '' || parts[words - 1] === '') return undefined;
+  return { alg: parts[words - 1], digest: v.subarray(zero + 1) };
+}
+
+/** A string with one NUL, at its end. @param {Uint8Array} v */
+const string = (v) => (v.indexOf(0) === v.length - 1 ? { path: binaryString(v.subarray(0, -1)) } : undefined);
+const opaque = () => ({});
+/** Nothing, or so many bytes. @param {number} size */
+const sized = (size) => (/** @type {Uint8Array} */ v) => (v.length && v.length !== size ? undefined : {});
+
+/** @typedef {{alg?: string, digest?: Uint8Array, path?: string, buffer?: boolean}} Fields */
+
+/** What a field says, undefined where it has not its form. @type {Record<string, (v: Uint8Array) => Fields | undefined>} */
+const FIELDS = {
+  d: (v) => ({ 0: {}, 16: { alg: 'md5', digest: v }, 20: { alg: 'sha1', digest: v } })[v.length],
+  n: string,
+  'd-ng': (v) => digest(v, 1),
+  'd-ngv2': (v) => digest(v, 2),
+  'n-ng': string,
+  sig: opaque,
+  buf: (v) => ({ buffer: v.length > 0 }),
+  'd-modsig': (v) => digest(v, 1) && {},
+  modsig: opaque,
+  evmsig: opaque,
+  iuid: sized(4),
+  igid: sized(4),
+  imode: sized(2),
+  xattrnames: opaque,
+  xattrlengths: opaque,
+  xattrvalues: opaque,
+};
+
+/** Whether there is a length for each name, and the values have those lengths. @param {Map<string, Uint8Array>} raw @param {boolean} littleEndian */
+function xattrsFit(raw, littleEndian) {
+  const names = binaryString(raw.get('xattrnames') ?? new Uint8Array(0)).replace(/\0$/, '');
+  if (!names) return true;
+  const lengths = raw.get('xattrlengths') ?? new Uint8Array(0);
+  const view = new DataView(lengths.buffer, lengths.byteOffset, lengths.length);
+  let sum = 0;
+  for (let at = 0; at + 4 <= lengths.length; at += 4) sum += view.getUint32(at, littleEndian);
+  return lengths.length === 4 * names.split('|').length && sum === (raw.get('xattrvalues')?.length ?? 0);
+}
 
 /**
- * The fields of a record's data, or undefined where it has not those that its
+ * What a record's data says, undefined where it has not the fields that its
  * template's name stands for.
  * @param {import('./list.js').Record} r @param {boolean} littleEndian
- * @returns {Map<string, Uint8Array> | undefined}
+ * @returns {Fields | undefined}
  */
 function fieldsOf(r, littleEndian) {
+  if (isLegacy(r.name)) return { alg: 'sha1', digest: r.data.subarray(0, 20), path: binaryString(r.data.subarray(24)) };
   const name = binaryString(r.name);
-  const list = TEMPLATES[name] ?? (name.includes('|') ? name : undefined);
-  if (list === undefined) return undefined;
+  const list = (Object.hasOwn(TEMPLATES, name) ? TEMPLATES[name] : name).split('|');
+  if (list.length > MAX_FIELDS || !list.every((f) => Object.hasOwn(FIELDS, f))) return undefined;
   const view = new DataView(r.data.buffer, r.data.byteOffset, r.data.length);
-  const fields = new Map();
+  const raw = new Map();
+  /** @type {Fields} */
+  const fields = {};
   let at = 0;
-  for (const field of list.split('|')) {
+  for (const field of list) {
     if (at + 4 > r.data.length) return undefined;
     const length = view.getUint32(at, littleEndian);
     at += 4;
     if (at + length > r.data.length) return undefined;
-    fields.set(field, r.data.subarray(at, at + length));
-    at += length;
+    const v = r.data.subarray(at, (at += length));
+    const said = FIELDS[field](v);
+    if (!said) return undefined;
+    raw.set(field, v);
+    Object.assign(fields, said);
   }
-  return at === r.data.length ? fields : undefined;
+  return at === r.data.length && xattrsFit(raw, littleEndian) ? fields : undefined;
 }
 
-/** d-ng or d-ngv2: [type ':'] algorithm ':' 00 digest. @param {Map<string, Uint8Array>} fields */
-function digestOf(fields) {
-  const field = fields.get('d-ng') ?? fields.get('d-ngv2');
-  if (!field) return undefined;
-  const zero = field.indexOf(0);
-  const m = /^(?:[a-z]+:)?([a-z0-9-]+):$/.exec(binaryString(field.subarray(0, Math.max(zero, 0))));
-  return m ? { alg: m[1], digest: field.subarray(zero + 1) } : undefined;
-}
+/** Banks by the kernel's names of their algorithms. */
+const KERNEL = new Map(BANKS.map((b) => [b.name.replace('sm3_256', 'sm3').replace('sha3_', 'sha3-'), b]));
+
+/** @typedef {{bank: import('./hash.js').Bank, digest: Uint8Array}} Aggregate */
 
 /**
- * The digest of a record that is boot_aggregate, or undefined.
+ * The digest of a record that is boot_aggregate, or undefined. What no register
+ * binds is none, nor is a buffer of that name, which any process can have measured.
  * @param {import('./list.js').Record} r @param {boolean} littleEndian
- * @returns {{alg: string, digest: Uint8Array} | undefined} alg by the kernel's name
+ * @returns {Aggregate | undefined}
  */
 export function bootAggregate(r, littleEndian) {
-  if (isLegacy(r.name)) return isBoot(r.data.subarray(24)) ? { alg: 'sha1', digest: r.data.subarray(0, 20) } : undefined;
-  const fields = fieldsOf(r, littleEndian);
-  const name = fields?.get('n-ng');
-  if (!fields || !name?.length || name[name.length - 1] !== 0 || !isBoot(name.subarray(0, -1))) return undefined;
-  return digestOf(fields);
+  if (r.violation || !extendable(r.pcr)) return undefined;
+  const f = fieldsOf(r, littleEndian);
+  if (!f || f.buffer || (f.path !== 'boot_aggregate' && f.path !== 'boot_aggregate_late')) return undefined;
+  const bank = KERNEL.get(f.alg ?? '');
+  return bank && f.digest?.length === bank.size ? { bank, digest: f.digest } : undefined;
 }
-
-/** @param {Uint8Array} name */
-const isBoot = (name) => ['boot_aggregate', 'boot_aggregate_late'].includes(binaryString(name));
 
 /**
  * Whether a boot_aggregate is that of the quoted values; undefined where they are
  * not all quoted.
- * @param {{alg: string, digest: Uint8Array}} a @param {Map<string, import('./pcr.js').PCR>} quoted
+ * @param {Aggregate} a @param {Map<string, import('./pcr.js').PCR>} quoted
  */
-export function checkAggregate({ alg, digest }, quoted) {
-  const bank = BANKS.find((b) => b.name === (KERNEL[alg] ?? alg));
-  if (!bank) return undefined;
+export function checkAggregate({ bank, digest }, quoted) {
   const count = bank.name === 'sha1' ? 8 : 10;
   const values = Array.from({ length: count }, (_, pcr) => quoted.get(`${bank.name}:${pcr}`)?.value);
   if (values.includes(undefined)) return undefined;

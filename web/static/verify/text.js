@@ -87,6 +87,13 @@ export function parseBase64(s) {
   return bytesOf(bytes);
 }
 
+/** @param {number} limit bytes at most */
+export const base64Of = (limit) => (/** @type {string} */ s) => {
+  const b = parseBase64(s);
+  if (b.length > limit) throw new FormatError(`want at most ${limit} bytes`);
+  return b;
+};
+
 /** A TPM name, hex. @param {string} s */
 export function parseName(s) {
   if (!/^(000b[0-9a-f]{64}|000c[0-9a-f]{96}|000d[0-9a-f]{128})$/.test(s)) {
@@ -117,12 +124,18 @@ export function parseText(s) {
   return s;
 }
 
-/** Size and SHA-256 of a byte string kept beside the log. @param {string} s @returns {{size: bigint, digest: string}} */
-export function parseAddendum(s) {
+/** Size, up to a limit, and SHA-256 of a byte string kept beside the log. @param {number} limit */
+export const addendumOf = (limit) => (/** @type {string} */ s) => {
   const [size, digest, ...more] = s.split(' ');
   if (digest === undefined || more.length) throw new FormatError('want a size and a hash');
-  return { size: parseNumber(size), digest: parseHash(digest) };
-}
+  const a = { size: parseNumber(size), digest: parseHash(digest) };
+  if (a.size > BigInt(limit)) throw new FormatError(`want at most ${limit} bytes`);
+  return a;
+};
+
+/** Bytes of a payload, and of a structure of a TPM. FORMAT.md, section 10. */
+export const MAX_PAYLOAD = 2 ** 30;
+export const MAX_STRUCTURE = 1024;
 
 /** The lines of a text, read in their one order. */
 export class Lines {

@@ -28,7 +28,7 @@ import { checkFrozen, checkSuccession } from './succession.js';
  * @typedef {object} Result
  * @property {'verified' | 'contradicted' | 'undecided'} class
  * @property {import('../finding.js').Finding[]} findings
- * @property {import('./facts.js').Facts[]} segments what holds of those that nothing contradicts
+ * @property {import('./facts.js').Facts[]} segments what holds of those whose quote verifies
  * @property {number} entries
  * @property {{log: string, size: bigint, witnessed: bigint} | undefined} newest checkpoint
  * @property {{from: string, size: bigint, to: string, url: string}[]} successions
@@ -51,6 +51,7 @@ class Check {
     this.files = files;
     this.listener = listener;
     this.report = new Report(listener.step);
+    this.leaves = 0;
     /** @type {Map<string, Entry>} by leaf hash, in the order of the manifest */
     this.entries = new Map();
     /** @type {Map<string, Receipt>} by leaf hash */
@@ -61,9 +62,12 @@ class Check {
     this.checkpoints = [];
     this.chains = new Chains();
     this.statements = new Statements({
-      entry: (leaf) => this.entries.get(leaf),
+      segment: (leaf) => {
+        const e = this.receipts.has(leaf) ? this.entries.get(leaf) : undefined;
+        return e?.kind === 'segment' ? /** @type {any} */ (e) : undefined;
+      },
       bounds: (leaf) => ({ notBefore: this.anchors.get(leaf)?.notBefore ?? 0n, notAfter: this.receipts.get(leaf)?.notAfter ?? 0n }),
-    }, trust.rules);
+    }, trust);
     /** @type {import('./facts.js').Facts[]} */
     this.segments = [];
     /** @type {Result['successions']} */
@@ -94,6 +98,7 @@ class Check {
   async readEntries() {
     for (const f of this.files.values()) {
       if (f.folder !== 'leaves') continue;
+      this.leaves++;
       this.report.check('8.1.2', f.name, 'the entry is in its one form');
       try {
         if (f.size > MAX_STATEMENT) throw new FormatError('the entry is larger than any may be');
@@ -105,11 +110,10 @@ class Check {
     }
   }
 
-  /** What verified of a checkpoint is noted, and held against the entry. @param {Entry} e @param {Verified} v */
+  /** Notes a checkpoint that verified. @param {Entry} e @param {Verified} v */
   accept(e, v) {
     this.checkpoints.push(v.checkpoint);
     for (const name of v.unknown) this.report.add('signature-unknown', `a line is by ${name}`, e.leaf);
-    if (v.checkpoint.origin !== e.log) this.report.add('entry-wrong-log', `the entry is for ${e.log}, and stands in ${v.checkpoint.origin}`, e.leaf);
   }
 
   /** Step 3. @param {Entry} e */
@@ -126,7 +130,9 @@ class Check {
       const receipt = await verifyReceipt(trust.policy, e.leaf, proof);
       this.receipts.set(e.leaf, receipt);
       this.accept(e, receipt);
-      if (trust.policy.quorum === 'none') report.add('time-unbounded', 'the policy demands no witness', e.leaf);
+      const { origin } = receipt.checkpoint;
+      if (origin !== e.log) report.add('entry-wrong-log', `the entry is for ${e.log}, and stands in ${origin}`, e.leaf);
+      if (!receipt.notAfter) report.add('time-unbounded', 'no cosignature that the policy demands states a time', e.leaf);
     } catch (error) {
       if (!(error instanceof CheckError)) throw error;
       report.add(error.code, error.message, e.leaf);
@@ -137,29 +143,37 @@ class Check {
   async checkAnchor(s) {
     const { report } = this;
     report.check('8.1.5', subjectOf(s), 'the checkpoint that the segment is anchored to is older');
+    const receipt = this.receipts.get(s.leaf);
+    const anchor = await this.readAnchor(s);
+    if (receipt && s.anchor.size > receipt.index) {
+      report.add('anchor-after-leaf', `the anchor is of ${s.anchor.size}, and the index is ${receipt.index}`, s.leaf);
+    }
+    if (!anchor) return;
+    this.anchors.set(s.leaf, anchor);
+    if (receipt?.notAfter && anchor.notBefore > receipt.notAfter) {
+      report.add('time-order', `witnessed at ${receipt.notAfter}, and the anchor at ${anchor.notBefore}`, s.leaf);
+    }
+  }
+
+  /** The anchor, where it is the one that the segment names. @param {import('./segment.js').Segment} s */
+  async readAnchor(s) {
     const bytes = await this.read(`anchors/${s.anchor.digest}`);
     if (!bytes) {
-      report.add('anchor-missing', `anchors/${s.anchor.digest} is not at hand`, s.leaf);
-      return;
+      this.report.add('anchor-missing', `anchors/${s.anchor.digest} is not at hand`, s.leaf);
+      return undefined;
     }
     try {
       const v = await verifyCheckpoint(this.trust.policy, bytes);
       this.accept(s, v);
-      const { checkpoint: c } = v;
-      if (c.size !== s.anchor.size || hex(c.root) !== s.anchor.root) {
-        report.add('anchor-mismatch', `the anchor is of ${c.size}, and the segment names ${s.anchor.size}, or it has another root`, s.leaf);
-        return;
-      }
-      this.anchors.set(s.leaf, v);
-      const receipt = this.receipts.get(s.leaf);
-      if (receipt && c.size > receipt.index) report.add('anchor-after-leaf', `the anchor is of ${c.size}, and the index is ${receipt.index}`, s.leaf);
-      if (receipt?.notAfter && v.notBefore > receipt.notAfter) {
-        report.add('time-order', `witnessed at ${receipt.notAfter}, and the anchor at ${v.notBefore}`, s.leaf);
-      }
+      const { origin, size, root } = v.checkpoint;
+      if (origin !== s.log) this.report.add('entry-wrong-log', `the segment is for ${s.log}, and its anchor of ${origin}`, s.leaf);
+      else if (size === s.anchor.size && hex(root) === s.anchor.root) return v;
+      else this.report.add('anchor-mismatch', `the anchor is of ${size}, and the segment names ${s.anchor.size}, or it has another root`, s.leaf);
     } catch (error) {
       if (!(error instanceof CheckError)) throw error;
-      report.add(error.code, error.message, s.leaf);
+      this.report.add(error.code, error.message, s.leaf);
     }
+    return undefined;
   }
 
   /** Step 3, of all checkpoints. */
@@ -207,8 +221,9 @@ class Check {
     const host = chains.host(e.host);
     report.check(e.kind === 'segment' ? '8.2.1' : '8.3.1', subject, "it names the host's entry before it");
     const inChain = host.check(report, e);
+    let ekKey;
     if (e.kind === 'enrolment') {
-      await checkEnrolment(report, subject, e, this.trust, chains, await this.read(`evidence/${e.evidence.digest}`));
+      ekKey = await checkEnrolment(report, subject, e, this.trust, chains, await this.read(`evidence/${e.evidence.digest}`));
     } else {
       await this.checkSegment(subject, e, host, since, inChain);
     }
@@ -216,7 +231,7 @@ class Check {
     host.commit(e);
     if (e.kind === 'enrolment') {
       if (!chains.aks.has(e.ak)) chains.aks.set(e.ak, e.host);
-      if (e.ek && !chains.eks.has(e.ek)) chains.eks.set(e.ek, e.host);
+      for (const ek of [e.ek, ekKey]) if (ek && !chains.eks.has(ek)) chains.eks.set(ek, e.host);
     }
     return true;
   }
@@ -230,14 +245,15 @@ class Check {
     const counts = await this.checkPayload(subject, s, host);
     const facts = factsOf(s, quote, host, counts, this.receipts.get(s.leaf), this.anchors.get(s.leaf));
     if (!counts) facts.erased = this.erasureOf(s);
+    facts.replayed &&= !report.contradicted(since);
     if (inChain) host.join({ segment: s, quote, notBefore: facts.notBefore });
-    if (!report.contradicted(since)) this.segments.push(facts);
+    this.segments.push(facts);
   }
 
   /** Step 7. @param {import('./segment.js').Segment} s @param {number} since */
   acknowledge(s, since) {
     const word = this.statements.acknowledged.get(s.leaf);
-    if (!word || word.host !== s.host) return;
+    if (!word) return;
     for (const f of this.report.findings.slice(since)) {
       if (f.code !== 'gap') continue;
       f.code = 'gap-acknowledged';
@@ -264,7 +280,7 @@ class Check {
       });
     }
     const erased = this.erasureOf(s);
-    if (erased) report.add('payload-erased', `erased under policy ${erased.policy.policy}: ${erased.erasure.reason}`, s.leaf);
+    if (erased) report.add('payload-erased', `erased under policy ${erased.policy?.policy ?? 'that is not at hand'}: ${erased.erasure.reason}`, s.leaf);
     else report.add('payload-missing', `payloads/${s.payload.digest} is not at hand, and no erasure accounts for it`, s.leaf);
     return undefined;
   }
@@ -284,7 +300,7 @@ class Check {
     for (const name of this.files.keys()) {
       if (!named.has(name)) report.add('bundle-unreferenced', 'no entry names this file', undefined, name);
     }
-    if (!this.entries.size) report.add('entry-missing', 'there is no entry');
+    if (!this.leaves) report.add('entry-missing', 'there is no entry');
   }
 
   /** Steps 9 and 10. */
@@ -298,7 +314,7 @@ class Check {
         report.check('8.1.10', subjectOf(/** @type {any} */ (s)), 'the log that it follows ended, and names it');
         const found = checkSuccession(report, s, {
           receipt: receipts.get(s.leaf), freeze: this.entries.get(s.freeze), valid: statements.valid.has(s.freeze),
-          frozen: receipts.get(s.freeze), logs: this.trust.policy.logs, checkpoints,
+          frozen: receipts.get(s.freeze), logs: this.trust.policy.logs,
         });
         if (found) this.successions.push(found);
       }
@@ -313,7 +329,7 @@ class Check {
       class: this.report.verdict(),
       findings: this.report.findings,
       segments: this.segments,
-      entries: this.entries.size,
+      entries: this.leaves,
       newest: newest && { log: newest.checkpoint.origin, size: newest.checkpoint.size, witnessed: newest.notAfter },
       successions: this.successions,
     };

@@ -71,7 +71,7 @@ export class Chains {
     this.hosts = new Map();
     /** @type {Map<string, string>} host by AK name */
     this.aks = new Map();
-    /** @type {Map<string, string>} host by EK name */
+    /** @type {Map<string, string>} host by EK name, and by its key */
     this.eks = new Map();
   }
 

@@ -2,7 +2,7 @@
 
 import { checkCertificates } from '../certificate.js';
 import { parseEvidence } from '../evidence.js';
-import { parseAK, parseEK } from '../key.js';
+import { keyOf, parseAK, parseEK } from '../key.js';
 import { signedBy } from '../statement.js';
 import { FormatError } from '../text.js';
 
@@ -34,20 +34,25 @@ function checkKeys(report, subject, e, chains) {
   if (e.ek && owner !== e.host) report.add('ek-reused', `the EK is enrolled for ${owner}`, e.leaf);
 }
 
-/** Step 6. @param {Enrolment} e @param {Uint8Array} bytes @param {import('../trust.js').Trust} trust @returns {Promise<string | undefined>} */
-async function wrongEvidence(e, bytes, trust) {
+/**
+ * Step 6, and step 3 for the EK's key: the host writes what stands around it.
+ * @param {Enrolment} e @param {Uint8Array} bytes @param {import('../trust.js').Trust} trust @param {(key: string) => void} found
+ * @returns {Promise<string | undefined>}
+ */
+async function wrongEvidence(e, bytes, trust, found) {
   if (BigInt(bytes.length) !== e.evidence.size) return `the evidence has ${bytes.length} bytes, not ${e.evidence.size}`;
   const evidence = parseEvidence(bytes);
   if (!evidence.ek) return e.grade === 'software' ? undefined : `grade ${e.grade} wants an EK`;
   if (e.grade === 'software') return 'grade software has no EK';
   const ek = parseEK(evidence.ek);
+  found(keyOf(ek));
   if (ek.name !== e.ek) return `the name of the EK is ${ek.name}`;
   if (evidence.activations.length < trust.rules.threshold) return `${evidence.activations.length} activations, of ${trust.rules.threshold}`;
   return e.grade === 'certificate' ? checkCertificates(evidence.certificates, ek, trust.roots) : undefined;
 }
 
 /**
- * Steps 2 to 6.
+ * Steps 2 to 6. Returns what tells the EK's key, where the evidence has one.
  * @param {Report} report @param {string} subject @param {Enrolment} e @param {import('../trust.js').Trust} trust
  * @param {import('./chain.js').Chains} chains @param {Uint8Array | undefined} evidence
  */
@@ -64,14 +69,20 @@ export async function checkEnrolment(report, subject, e, trust, chains, evidence
   report.check('8.3.6', subject, 'the evidence bears the enrolment out');
   if (!evidence) {
     report.add('enrolment-evidence-missing', `evidence/${e.evidence.digest} is not at hand`, e.leaf);
-    return;
+    return undefined;
   }
   let wrong;
+  let ekKey;
   try {
-    wrong = await wrongEvidence(e, evidence, trust);
+    wrong = await wrongEvidence(e, evidence, trust, (key) => {
+      ekKey = key;
+      const owner = chains.eks.get(key) ?? e.host;
+      if (owner !== e.host) report.add('ek-reused', `the EK's key is enrolled for ${owner}`, e.leaf);
+    });
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
     wrong = error.message;
   }
   if (wrong) report.add('enrolment-evidence-invalid', wrong, e.leaf);
+  return ekKey;
 }

@@ -34,7 +34,7 @@ class Walk {
     this.named = /** @type {Set<number>} */ (new Set());
     this.unextendable = /** @type {Set<number>} */ (new Set());
     this.lastBound = true;
-    /** @type {{alg: string, digest: Uint8Array} | undefined} */
+    /** @type {import('../template.js').Aggregate | undefined} */
     this.first = undefined;
   }
 
@@ -66,7 +66,7 @@ class Walk {
  * @param {Walk} walk @param {Segment | undefined} was
  */
 function unaccounted({ s, stated, named }, was, /** @type {boolean} */ partial) {
-  if (s.join === 'gap' || (s.join === 'continues' && !was && partial)) return stated.has(DEFAULT_PCR) ? [] : [DEFAULT_PCR];
+  if (s.join === 'gap' || (!was && partial)) return stated.has(DEFAULT_PCR) ? [] : [DEFAULT_PCR];
   const want = new Set([DEFAULT_PCR, ...named]);
   if (s.join === 'continues') for (const r of was?.end ?? []) want.add(r.index);
   return [...[...stated].filter((pcr) => !want.has(pcr)), ...[...want].filter((pcr) => !stated.has(pcr) && !named.has(pcr))];
@@ -104,33 +104,38 @@ export async function checkRecords(report, s, payload, { was, partial, progress 
   if (!malformed && reader.rest.length) malformed = 'the list ends within a record';
   if (malformed) {
     report.add('list-malformed', `after record ${walk.counts.count}: ${malformed}`, s.leaf);
-    return undefined;
   }
-  checkBody(report, walk, was, partial);
-  report.check('8.2.13', subject, 'the records, replayed, give the quoted values');
-  for (const r of walk.replayer.differing(s.end)) {
+  checkEach(report, walk);
+  if (!malformed) checkBody(report, walk, was, partial);
+  if (!malformed) report.check('8.2.13', subject, 'the records, replayed, give the quoted values');
+  for (const r of malformed ? [] : walk.replayer.differing(s.end)) {
     report.add('replay-mismatch', `the records give another value of ${r.bank.name}:${r.index} than the quoted ${hex(r.value)}`, s.leaf);
   }
   report.check('8.2.14', subject, 'boot_aggregate stands where a boot begins, and is that of the quoted registers');
-  if (s.join === 'boot') checkBootAggregate(report, s, walk.first);
+  if (s.join === 'boot' && !(malformed && !walk.counts.count)) checkBootAggregate(report, s, walk.first);
   if (walk.counts.kexecs) report.add('kexec', `${walk.counts.kexecs} further boot_aggregate`, s.leaf);
   return walk.counts;
 }
 
-/** @param {import('./report.js').Report} report @param {Walk} walk @param {Segment | undefined} was @param {boolean} partial */
-function checkBody(report, walk, was, partial) {
+/** What is asked of each record, also of those before one that cannot be read. @param {import('./report.js').Report} report @param {Walk} walk */
+function checkEach(report, walk) {
   const { s, counts, named, stated, unextendable } = walk;
   for (const i of walk.wrongDigests.slice(0, 1)) {
     report.add('record-digest', `record ${i}, and ${walk.wrongDigests.length - 1} more: the stored digest is not that of the data`, s.leaf);
   }
+  const missing = [...named].filter((pcr) => !stated.has(pcr));
+  if (missing.length) report.add('quote-selection', `records name PCR ${listed(missing)}, which base does not state`, s.leaf);
+  if (unextendable.size) report.add('record-unattested', `${counts.unattested} records name PCR ${listed(unextendable)}`, s.leaf);
+}
+
+/** What the body owes the whole list. @param {import('./report.js').Report} report @param {Walk} walk @param {Segment | undefined} was @param {boolean} partial */
+function checkBody(report, walk, was, partial) {
+  const { s, counts } = walk;
   if (counts.count !== s.count) report.add('body-mismatch', `count is ${s.count}, and there are ${counts.count} records`, s.leaf);
   if (hex(walk.tree.root()) !== s.records) report.add('body-mismatch', 'records is not the root over the records', s.leaf);
   if (!walk.lastBound) report.add('body-mismatch', 'the last record is one that no register binds', s.leaf);
   const extra = unaccounted(walk, was, partial);
   if (extra.length) report.add('body-mismatch', `the records do not give the registers of base: PCR ${listed(extra)}`, s.leaf);
-  const missing = [...named].filter((pcr) => !stated.has(pcr));
-  if (missing.length) report.add('quote-selection', `records name PCR ${listed(missing)}, which base does not state`, s.leaf);
-  if (unextendable.size) report.add('record-unattested', `${counts.unattested} records name PCR ${listed(unextendable)}`, s.leaf);
 }
 
 /** @param {import('./report.js').Report} report @param {Segment} s @param {Walk['first']} first */
@@ -140,6 +145,6 @@ function checkBootAggregate(report, s, first) {
     return;
   }
   const ok = checkAggregate(first, byRegister([...s.end, ...s.other]));
-  if (ok === undefined) report.add('boot-unquoted', `boot_aggregate is by ${first.alg}, and the registers it is made of are not all quoted`, s.leaf);
-  if (ok === false) report.add('boot-aggregate', `boot_aggregate is not that of the quoted registers of ${first.alg}`, s.leaf);
+  if (ok === undefined) report.add('boot-unquoted', `boot_aggregate is by ${first.bank.name}, and the registers it is made of are not all quoted`, s.leaf);
+  if (ok === false) report.add('boot-aggregate', `boot_aggregate is not that of the quoted registers of ${first.bank.name}`, s.leaf);
 }

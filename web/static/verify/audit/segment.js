@@ -33,9 +33,13 @@ function checkAK(report, s, enrolment) {
 async function checkSignature(report, s, ak) {
   try {
     const quote = parseQuote(s.quote);
-    const parts = parseSignature(s.signature, ak);
-    if (await verifyQuote(ak, parts, s.quote)) return quote;
-    report.add('quote-signature', 'the AK did not sign the quote', s.leaf);
+    const signature = parseSignature(s.signature);
+    if (!(await verifyQuote(ak, signature, s.quote))) {
+      report.add('quote-signature', 'the AK did not sign the quote, in its own scheme', s.leaf);
+      return undefined;
+    }
+    if (quote.digest.length !== /** @type {any} */ (bankOf(ak.hash)).size) throw new FormatError('pcrDigest has not the size of the hash of the scheme');
+    return quote;
   } catch (e) {
     if (!(e instanceof FormatError)) throw e;
     report.add('quote-malformed', e.message, s.leaf);

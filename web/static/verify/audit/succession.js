@@ -25,30 +25,25 @@ export function checkFrozen(report, freeze, receipt, checkpoints) {
  * @param {boolean} context.valid whether that states something
  * @param {Receipt | undefined} context.frozen its receipt
  * @param {import('../note.js').Key[]} context.logs of the policy
- * @param {Checkpoint[]} context.checkpoints that verified
  */
-export function checkSuccession(report, s, { receipt, freeze, valid, frozen, logs, checkpoints }) {
-  const since = report.findings.length;
-  if (receipt && receipt.index !== 0n) report.add('statement-invalid', `a succession has index 0, not ${receipt.index}`, s.leaf);
+export function checkSuccession(report, s, { receipt, freeze, valid, frozen, logs }) {
+  /** @param {string} code @param {string} text */
+  const refuse = (code, text) => void report.add(code, text, s.leaf);
+  if (!receipt) return undefined;
+  if (receipt.index !== 0n) return refuse('statement-invalid', `a succession has index 0, not ${receipt.index}`);
   if (!freeze || !frozen) {
-    report.add('entry-missing', `the entry that ended ${s.predecessor}, ${s.freeze}, is not at hand with its proof`, s.leaf);
-    return undefined;
-  }
-  if (freeze.kind !== 'freeze' || !valid) {
-    report.add('statement-invalid', `${s.freeze} ended nothing`, s.leaf);
-    return undefined;
+    return refuse('entry-missing', `the entry that ended ${s.predecessor}, ${s.freeze}, is not at hand with its proof`);
   }
   const f = /** @type {Statement} */ (freeze);
-  if (f.log !== s.predecessor) report.add('statement-invalid', `${s.freeze} ended ${f.log}, not ${s.predecessor}`, s.leaf);
-  if (f.successor.name !== s.log) report.add('statement-invalid', `${f.log} names ${f.successor.name} as the log that follows`, s.leaf);
-  else if (!logs.some((k) => k.vkey === f.successor.vkey)) {
-    report.add('checkpoint-unknown-log', `${f.log} names a key of ${s.log} that the policy does not name`, s.leaf);
+  if (f.kind !== 'freeze' || !valid || f.log !== s.predecessor) return refuse('statement-invalid', `${s.freeze} did not end ${s.predecessor}`);
+  if (f.successor.name !== s.log) return refuse('statement-invalid', `${f.log} names ${f.successor.name} as the log that follows`);
+  if (!logs.some((k) => k.vkey === f.successor.vkey)) {
+    return refuse('checkpoint-unknown-log', `${f.log} names a key of ${s.log} that the policy does not name`);
   }
   const [size, root] = s.final;
-  if (size !== frozen.index + 1n) report.add('statement-invalid', `the final tree has ${frozen.index + 1n} entries, not ${size}`, s.leaf);
-  else if (checkpoints.some((c) => c.origin === f.log && c.size === size && hex(c.root) !== root)) {
-    report.add('statement-invalid', 'the final tree has another root', s.leaf);
-  }
-  if (report.findings.length > since) return undefined;
+  const tree = frozen.checkpoint;
+  if (size !== frozen.index + 1n) return refuse('statement-invalid', `the final tree has ${frozen.index + 1n} entries, not ${size}`);
+  if (tree.size === size && hex(tree.root) !== root) return refuse('statement-invalid', 'the final tree has another root');
+  if (tree.size !== size) return undefined; // a finding of the log that went on
   return { from: s.predecessor, size, to: s.log, url: f.url };
 }
