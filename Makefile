@@ -6,9 +6,9 @@ FUZZTIME ?= 5s
 PROGRAMS := imaledger imaledgerd imaledger-agent imaledger-witness
 GOFLAGS_RELEASE := -trimpath -ldflags="-s -w"
 
-.PHONY: check tools lint test fuzz cross demo guest vault build soak bench
+.PHONY: check tools lint test web fuzz cross demo guest vault build soak bench
 
-check: tools lint test fuzz cross demo guest
+check: tools lint test web fuzz cross demo guest
 
 # The examples of ledger/API.md need curl, jq and zstd. Pebble is an ACME authority,
 # nginx a mirror.
@@ -16,10 +16,11 @@ check: tools lint test fuzz cross demo guest
 # What the tests hold the code against: swtpm is a TPM 2.0 in software, evmctl
 # replays measurement lists. The race detector needs a C compiler. On Debian they
 # are installed if they are missing.
-# Guests run in QEMU, and kexec starts another kernel in them.
-PACKAGES := prometheus swtpm swtpm-tools ima-evm-utils gcc libc6-dev curl jq zstd pebble nginx-light qemu-system-x86 kexec-tools e2fsprogs systemd qemu-user-static
+# Guests run in QEMU, and kexec starts another kernel in them. Node runs the web
+# page's verifier, 18 or newer.
+PACKAGES := prometheus swtpm swtpm-tools ima-evm-utils gcc libc6-dev curl jq zstd pebble nginx-light qemu-system-x86 kexec-tools e2fsprogs systemd qemu-user-static nodejs
 tools:
-	@for p in promtool swtpm swtpm_setup evmctl gcc curl jq zstd pebble /usr/sbin/nginx qemu-system-x86_64 /sbin/kexec /sbin/mke2fs systemd-analyze qemu-s390x-static; do command -v $$p >/dev/null || missing=1; done; \
+	@for p in promtool swtpm swtpm_setup evmctl gcc curl jq zstd pebble /usr/sbin/nginx qemu-system-x86_64 /sbin/kexec /sbin/mke2fs systemd-analyze qemu-s390x-static node; do command -v $$p >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then \
 		command -v apt-get >/dev/null || { echo "please install $(PACKAGES)" >&2; exit 1; }; \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y $(PACKAGES); \
@@ -29,6 +30,7 @@ lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt these" >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags guest ./cmd/imaledger-agent
+	$(GO) vet -tags web ./ledger/audit
 	$(GO) mod tidy -diff
 	$(GO) vet -tags figures ./ledger/server ./ledger/internal/index ./cmd/imaledger-witness
 	$(GO) vet -tags vault ./cmd/imaledgerd
@@ -40,6 +42,13 @@ lint:
 test:
 	$(GO) test -p 1 ./...
 	$(GO) test -race ./...
+
+# The verifier of the web page, which is JavaScript, on the shared vectors; then Go
+# and it are asked of altered vectors, and stop where they do not agree.
+DIFFER ?= 1m
+web: tools
+	node --test web/
+	IMALEDGER_DIFFER=$(DIFFER) $(GO) test -tags web -count 1 -v -timeout 0 -run TestDiffer ./ledger/audit
 
 # Every fuzz target of every package, a short while each.
 fuzz:
@@ -103,4 +112,4 @@ soak:
 	IMALEDGER_SOAK=1 $(GO) test -count 1 -v -timeout 30m -run TestKill ./witness
 	IMALEDGER_SOAK=1 $(GO) test -count 1 -v -timeout 60m -run 'TestKill|TestDiskFails|TestPressure' ./ledger/server
 	$(MAKE) vault
-	$(MAKE) check FUZZTIME=5m
+	$(MAKE) check FUZZTIME=5m DIFFER=1h

@@ -137,6 +137,9 @@ func (r *rulesReader) key(role, vkey string, list []note.Verifier) []note.Verifi
 	}
 	// The base64 may have a plus of its own: cut from the front.
 	public := strings.SplitN(vkey, "+", 3)[2]
+	if one := fmt.Sprintf("%s+%08x+%s", v.Name(), v.KeyHash(), public); vkey != one {
+		r.fail("%s: write the key as %s", role, one)
+	}
 	other, twice := r.keys[public]
 	switch {
 	case len(list) == maxTrustKeys:

@@ -152,6 +152,11 @@ func (r *replay) sealed(rec *ima.Record, p *ledger.RecordProof) error {
 	if uint64(len(p.Sealed)/size) != r.seg.Count-1 {
 		return fmt.Errorf("%d sealed records, the segment has %d besides this one", len(p.Sealed)/size, r.seg.Count-1)
 	}
+	for rest := p.Sealed; len(rest) > 0; rest = rest[size:] {
+		if !ima.Attestable(uint32(rest[0])) && len(bytes.Trim(rest[1:size], "\x00")) > 0 {
+			return fmt.Errorf("a sealed record names PCR %d, which extends nothing, and has a digest", rest[0])
+		}
+	}
 	rest := p.Sealed
 	for i := range r.seg.Count {
 		if i == p.Index {
@@ -163,9 +168,6 @@ func (r *replay) sealed(rec *ima.Record, p *ledger.RecordProof) error {
 		pcr, digests := rest[0], rest[1:size]
 		rest = rest[size:]
 		if !ima.Attestable(uint32(pcr)) {
-			if len(bytes.Trim(digests, "\x00")) > 0 {
-				return fmt.Errorf("sealed record %d names PCR %d, which extends nothing, and has a digest", i, pcr)
-			}
 			continue
 		}
 		for _, t := range banks {

@@ -1,11 +1,12 @@
 // Evidence bundles: FORMAT.md, section 6. No byte of a bundle is free.
 
 import { sha256 } from './hash.js';
-import { FormatError, Lines, binaryString, bytesOf, equal, hex, parseHash, parseNumber } from './text.js';
+import { FormatError, Lines, MAX_PAYLOAD, binaryString, bytesOf, equal, hex, parseHash, parseNumber } from './text.js';
 
-export const FOLDERS = ['anchors', 'evidence', 'leaves', 'payloads', 'proofs'];
-const MAX_FILES = 262144; // FORMAT.md, section 10
-const MAX_MANIFEST = MAX_FILES * 256; // bytes: a line has less than 256
+/** Folders, and bytes of a file in each. FORMAT.md, section 10. @type {Record<string, number>} */
+const FOLDERS = { anchors: 1 << 20, evidence: MAX_PAYLOAD, leaves: 49152, payloads: MAX_PAYLOAD, proofs: 1 << 20 };
+const MAX_FILES = 262144;
+const MAX_MANIFEST = MAX_FILES * 170; // bytes: a line has at most 170
 const BLOCK = 512;
 const CHUNK = 1 << 20; // bytes read at once
 
@@ -58,11 +59,11 @@ export function tarHeader(name, size) {
 function parseFile(s) {
   const [name, size, digest, ...more] = s.split(' ');
   const [folder, hash] = name.split('/');
-  if (digest === undefined || more.length || !FOLDERS.includes(folder) || name !== `${folder}/${hash}`) {
+  if (digest === undefined || more.length || !Object.hasOwn(FOLDERS, folder) || name !== `${folder}/${hash}`) {
     throw new FormatError('want a folder and a hash, a size, and a SHA-256');
   }
   const n = parseNumber(size);
-  if (n >= 8n ** 11n) throw new FormatError('a tar has no room for this size');
+  if (n > BigInt(FOLDERS[folder])) throw new FormatError(`want at most ${FOLDERS[folder]} bytes in a file of ${folder}`);
   return { name, folder, hash: parseHash(hash), size: Number(n), digest: parseHash(digest), at: 0 };
 }
 

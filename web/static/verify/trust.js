@@ -7,6 +7,7 @@ import { GRADES } from './statement.js';
 import { FormatError, binaryString, oneOf, parseBase64, parseText } from './text.js';
 
 const MAX_RULES = 65536; // bytes
+const MAX_KEYS = 64; // of registrars, and of operators
 const SOFTWARE = 'software because ';
 
 /**
@@ -27,6 +28,7 @@ const SOFTWARE = 'software because ';
 /** @param {Rules} r @param {string} vkey */
 function addKey(r, vkey) {
   const key = parseKey(vkey, [ED25519]);
+  if (Math.max(r.registrars.length, r.operators.length) >= MAX_KEYS) throw new FormatError('want at most 64 keys of a kind');
   for (const k of [...r.registrars, ...r.operators]) {
     if (k.name === key.name) throw new FormatError('this key name is named twice');
     if (samePublicKey(k, key)) throw new FormatError('this public key is named twice');
@@ -69,6 +71,7 @@ export function parseRules(bytes) {
       if (line !== 'imaledger/trust/v1') throw new FormatError('want imaledger/trust/v1', 1);
       return;
     }
+    if (/[^\x20-\x7e]/.test(line)) throw new FormatError('want printable ASCII', i + 1);
     if (line === '' || line.startsWith('#')) return;
     const space = line.indexOf(' ');
     const key = line.slice(0, space);

@@ -11,6 +11,9 @@ import { CONTRADICTED, classOf, verdict } from '../finding.js';
  * @property {Finding[]} findings empty if the check passed
  */
 
+/** What findings and steps call an entry. @param {import('../entry.js').Entry} e */
+export const subjectOf = (e) => ('sequence' in e ? `${e.host} ${e.sequence}` : `${e.kind} ${e.leaf.slice(0, 12)}`);
+
 export class Report {
   /** @param {(step: Step) => void} [onStep] called after each check, with what it found */
   constructor(onStep) {
