@@ -51,10 +51,13 @@ func TestFurtherFindings(t *testing.T) {
 			h.alter = func(s *ledger.Segment) { s.Attest[60] ^= 1 }
 			h.seal(0)
 		}, []ledger.Code{ledger.AnchorMissing, ledger.QuoteSignature}},
-		{"log of an entry, and its quote", func(w *world, h *host) {
-			h.alter = func(s *ledger.Segment) { s.Log = "nowhere.example" }
+		{"log that the policy does not name, and a quote", func(w *world, h *host) {
+			other, _ := vkey(1, "other.example", w.log)
+			w.policy = "log " + other + "\nquorum none\n"
+			w.setTrust()
+			h.alter = func(s *ledger.Segment) { s.End[0].Value = bytes.Repeat([]byte{7}, 20) }
 			h.seal(0)
-		}, []ledger.Code{ledger.EntryWrongLog, ledger.QuoteNonce}},
+		}, []ledger.Code{ledger.CheckpointUnknown, ledger.EntryWrongLog, ledger.QuoteValues}},
 		{"stored digest, and a record dropped", func(w *world, h *host) {
 			h.alter = func(s *ledger.Segment) {
 				records := recordsIn(w.t, h.list[h.sealed:h.extended])

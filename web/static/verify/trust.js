@@ -7,6 +7,7 @@ import { GRADES } from './statement.js';
 import { FormatError, binaryString, oneOf, parseBase64, parseText } from './text.js';
 
 const MAX_RULES = 65536; // bytes
+const MAX_ROOTS = 1 << 20; // bytes of all together
 const MAX_KEYS = 64; // of registrars, and of operators
 const SOFTWARE = 'software because ';
 
@@ -101,5 +102,6 @@ export function parsePEM(bytes) {
  * @returns {Trust}
  */
 export function parseTrust(policy, rules, roots) {
+  if (roots.reduce((n, r) => n + r.length, 0) > MAX_ROOTS) throw new FormatError('want roots of at most 2^20 bytes together');
   return { policy: parsePolicy(policy), rules: parseRules(rules), roots: roots.flatMap(parsePEM) };
 }

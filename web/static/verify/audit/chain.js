@@ -75,7 +75,7 @@ export class Chains {
     this.eks = new Map();
   }
 
-  /** @param {string} name */
+  /** @param {string} name of the chain */
   host(name) {
     let host = this.hosts.get(name);
     if (!host) this.hosts.set(name, (host = new Host()));

@@ -1,10 +1,11 @@
 // What holds of a segment: the values that its verification has proven.
 
-import { register } from '../pcr.js';
+import { byRegister, register } from '../pcr.js';
 import { hex } from '../text.js';
 
 /**
  * @typedef {object} Facts
+ * @property {string} log
  * @property {string} host
  * @property {bigint} sequence
  * @property {string} leaf
@@ -25,11 +26,17 @@ import { hex } from '../text.js';
  * @property {bigint | undefined} index in the log
  * @property {bigint} notBefore Unix seconds: the quote is not older; 0n where nothing bounds
  * @property {bigint} notAfter the quote is not newer
- * @property {bigint} recordsNotBefore the records are not older than the quote before
+ * @property {bigint} recordsNotBefore the records are not older than the quote before, which was over the registers of base
  */
 
 /** @param {import('../pcr.js').PCR[]} list */
 const values = (list) => Object.fromEntries(list.map((r) => [register(r), hex(r.value)]));
+
+/** Whether a segment quoted each of some registers. @param {import('./segment.js').Segment} was @param {import('../pcr.js').PCR[]} list */
+function covers(was, list) {
+  const quoted = byRegister([...was.end, ...was.other]);
+  return list.every((r) => quoted.has(register(r)));
+}
 
 /**
  * @param {import('./segment.js').Segment} s @param {import('../quote.js').Quote} quote @param {import('./chain.js').Host} host
@@ -39,6 +46,7 @@ const values = (list) => Object.fromEntries(list.map((r) => [register(r), hex(r.
  */
 export function factsOf(s, quote, host, counts, receipt, anchor) {
   return {
+    log: s.log,
     host: s.host,
     sequence: s.sequence,
     leaf: s.leaf,
@@ -59,6 +67,6 @@ export function factsOf(s, quote, host, counts, receipt, anchor) {
     index: receipt?.index,
     notBefore: anchor?.notBefore ?? 0n,
     notAfter: receipt?.notAfter ?? 0n,
-    recordsNotBefore: (s.join === 'continues' && host.was?.notBefore) || 0n,
+    recordsNotBefore: s.join === 'continues' && host.was && covers(host.was.segment, s.base) ? host.was.notBefore ?? 0n : 0n,
   };
 }

@@ -11,6 +11,9 @@ import { checkQuote } from './segment.js';
 
 /** @typedef {import('../entry.js').Entry} Entry */
 
+/** A host has a chain in each log. @param {Entry} e */
+const chainOf = (e) => `${e.log} ${e.host}`;
+
 export class Hosts {
   /**
    * @param {object} context
@@ -33,10 +36,10 @@ export class Hosts {
 
   /** Steps 4 and 6. */
   async check() {
-    const hosts = new Set([...this.entries.values()].filter((e) => 'sequence' in e).map((e) => e.host));
-    for (const name of [...hosts].sort()) {
+    const chains = new Set([...this.entries.values()].filter((e) => 'sequence' in e).map(chainOf));
+    for (const chain of [...chains].sort()) {
       let last = -1n;
-      const entries = this.places.ordered(this.entries.values(), (e) => 'sequence' in e && e.host === name, (e) => /** @type {any} */ (e).sequence);
+      const entries = this.places.ordered(this.entries.values(), (e) => 'sequence' in e && chainOf(e) === chain, (e) => /** @type {any} */ (e).sequence);
       for (const e of entries) {
         if (!(await this.checkHostEntry(/** @type {any} */ (e)))) continue;
         const index = this.places.receipts.get(e.leaf)?.index;
@@ -53,7 +56,7 @@ export class Hosts {
     const { report, chains } = this;
     const subject = subjectOf(e);
     const since = report.findings.length;
-    const host = chains.host(e.host);
+    const host = chains.host(chainOf(e));
     report.check(e.kind === 'segment' ? '8.2.1' : '8.3.1', subject, "it names the host's entry before it");
     const inChain = host.check(report, e);
     let ekKey;
@@ -81,7 +84,7 @@ export class Hosts {
     const facts = factsOf(s, quote, host, counts, this.places.receipts.get(s.leaf), this.places.anchors.get(s.leaf));
     if (!counts) facts.erased = this.erasureOf(s);
     facts.replayed &&= !report.contradicted(since);
-    if (inChain) host.join({ segment: s, quote, notBefore: facts.notBefore });
+    if (inChain) host.join({ segment: s, quote, notBefore: facts.notBefore, ek: host.enrolment.ek });
     this.segments.push(facts);
   }
 

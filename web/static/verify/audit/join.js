@@ -5,7 +5,7 @@ import { equal, hex } from '../text.js';
 
 /**
  * @typedef {import('../segment.js').Segment & {leaf: string}} Segment
- * @typedef {{segment: Segment, quote: import('../quote.js').Quote, notBefore?: bigint}} Quoted
+ * @typedef {{segment: Segment, quote: import('../quote.js').Quote, ek: string | undefined, notBefore?: bigint}} Quoted
  * @typedef {import('./report.js').Report} Report
  */
 
@@ -22,7 +22,8 @@ function checkBoot(report, s) {
 }
 
 /** J2. @param {Report} report @param {Quoted} now @param {Quoted} was */
-function checkContinues(report, { segment: s, quote }, { segment: w, quote: before }) {
+function checkContinues(report, { segment: s, quote, ek }, { segment: w, quote: before, ek: ekBefore }) {
+  if (ek !== ekBefore) report.add('join-invalid', `it continues under another TPM: EK ${ekBefore ?? 'none'}, then ${ek ?? 'none'}`, s.leaf);
   if (quote.resetCount !== before.resetCount) {
     report.add('join-invalid', `it continues, and the TPM was reset: resetCount ${before.resetCount}, then ${quote.resetCount}`, s.leaf);
   }

@@ -1,9 +1,10 @@
 // Where in the log entries stand, and between which times: FORMAT.md, section 8.1
 // steps 3 and 5.
 
-import { hex } from '../text.js';
+import { equal, hex } from '../text.js';
 import { CheckError, verifyCheckpoint, verifyReceipt } from './receipt.js';
 import { subjectOf } from './report.js';
+import { Trees } from './tree.js';
 
 /**
  * @typedef {import('../entry.js').Entry} Entry
@@ -26,6 +27,7 @@ export class Places {
     this.anchors = new Map();
     /** @type {import('../checkpoint.js').Checkpoint[]} that verified */
     this.checkpoints = [];
+    this.trees = new Trees();
   }
 
   /** Notes a checkpoint that verified. @param {Entry} e @param {Verified} v */
@@ -48,6 +50,7 @@ export class Places {
       const receipt = await verifyReceipt(policy, e.leaf, proof);
       this.receipts.set(e.leaf, receipt);
       this.accept(e, receipt);
+      if (this.trees.climb(e.leaf, receipt)) report.add('log-split', 'its proof rules out what another one proves', e.leaf);
       const { origin } = receipt.checkpoint;
       if (origin !== e.log) report.add('entry-wrong-log', `the entry is for ${e.log}, and stands in ${origin}`, e.leaf);
       if (!receipt.notAfter) report.add('time-unbounded', 'no cosignature that the policy demands states a time', e.leaf);
@@ -96,7 +99,7 @@ export class Places {
 
   /** Step 3, of all checkpoints. */
   checkSplit() {
-    this.report.check('8.1.3', 'log', 'no two checkpoints of one size have two roots');
+    this.report.check('8.1.3', 'log', 'no tree of a log rules out another');
     /** @type {Map<string, string>} */
     const roots = new Map();
     for (const c of this.checkpoints) {
@@ -104,6 +107,8 @@ export class Places {
       const root = hex(c.root);
       if ((roots.get(key) ?? root) !== root) this.report.add('log-split', `the log signed two trees of ${c.size}`, undefined, c.origin);
       roots.set(key, root);
+      const proven = this.trees.root(c.origin, c.size);
+      if (proven && !equal(proven, c.root)) this.report.add('log-split', `the proofs give another root of the tree of ${c.size}`, undefined, c.origin);
     }
   }
 

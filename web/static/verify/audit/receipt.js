@@ -14,7 +14,7 @@ import { FormatError, equal, parseHex } from '../text.js';
  * @property {bigint} notBefore Unix seconds, 0n where there is no bound
  * @property {bigint} notAfter
  *
- * @typedef {Verified & {index: bigint}} Receipt
+ * @typedef {Verified & {index: bigint, path: Uint8Array[]}} Receipt
  */
 
 /** A check failed: code says which. */
@@ -74,15 +74,18 @@ export async function verifyCheckpoint(policy, bytes) {
 }
 
 /**
+ * Verifies a proof. One of a bundle has no extra data, since nothing vouches for it.
  * @param {import('../policy.js').Policy} policy @param {string} leaf hash @param {Uint8Array} bytes a tlog-proof
+ * @param {boolean} [extra] whether extra data is let pass
  * @returns {Promise<Receipt>}
  */
-export async function verifyReceipt(policy, leaf, bytes) {
+export async function verifyReceipt(policy, leaf, bytes, extra = false) {
   const proof = parsed('proof-malformed', () => parseProof(bytes));
+  if (proof.extra && !extra) throw new CheckError('proof-malformed', 'the proof has extra data, for which nothing vouches');
   const verified = await verifyCheckpoint(policy, proof.checkpoint);
   const root = rootFromPath(proof.index, verified.checkpoint.size, parseHex(leaf), proof.path);
   if (!root || !equal(root, verified.checkpoint.root)) {
     throw new CheckError('proof-inclusion', `the path does not lead from the entry at ${proof.index} to the root of ${verified.checkpoint.size}`);
   }
-  return { ...verified, index: proof.index };
+  return { ...verified, index: proof.index, path: proof.path };
 }

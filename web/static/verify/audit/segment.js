@@ -98,7 +98,7 @@ export async function checkQuote(report, subject, s, since, rules, host) {
   checkValues(report, s, quote, ak);
   if (report.contradicted(since)) return undefined;
   report.check('8.2.9', subject, 'the segment joins the one before it');
-  checkJoin(report, { segment: s, quote }, host.was, host);
+  checkJoin(report, { segment: s, quote, ek: host.enrolment.ek }, host.was, host);
   return quote;
 }
 
