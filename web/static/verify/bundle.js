@@ -1,6 +1,6 @@
 // Evidence bundles: FORMAT.md, section 6. No byte of a bundle is free.
 
-import { sha256 } from './hash.js';
+import { newSHA256 } from './sha.js';
 import { FormatError, Lines, MAX_PAYLOAD, binaryString, bytesOf, equal, hex, parseHash, parseNumber } from './text.js';
 
 /** Folders, and bytes of a file in each. FORMAT.md, section 10. @type {Record<string, number>} */
@@ -115,8 +115,8 @@ export async function openBundle(source, progress) {
     at = await expect(source, at, tarHeader(f.name, f.size), f.name, 'the tar header is not the one that the format fixes');
     f.at = at;
     if (at + f.size > source.size) throw new BundleError(f.name, 'the file is cut short');
-    const whole = sha256.create();
-    const leaf = sha256.create().update(Uint8Array.of(0));
+    const whole = newSHA256();
+    const leaf = newSHA256().update(Uint8Array.of(0));
     for await (const chunk of chunks(source, at, f.size)) {
       whole.update(chunk);
       if (f.folder === 'leaves') leaf.update(chunk);

@@ -1,10 +1,10 @@
 // A segment's records against its leaf: FORMAT.md, section 8.2 steps 11 to 14.
 
-import { sha256 } from '../hash.js';
 import { ListReader } from '../list.js';
 import { RecordTree } from '../merkle.js';
 import { DEFAULT_PCR, byRegister, extendable } from '../pcr.js';
 import { Replayer, dataDigest, extension } from '../replay.js';
+import { newSHA256 } from '../sha.js';
 import { bootAggregate, checkAggregate } from '../template.js';
 import { FormatError, equal, hex } from '../text.js';
 
@@ -87,7 +87,7 @@ function unaccounted({ s, stated, named }, was, /** @type {boolean} */ partial) 
 export async function checkRecords(report, s, payload, { was, partial, progress }) {
   const subject = report.current?.subject ?? '';
   report.check('8.2.11', subject, 'the records are the bytes that the leaf names');
-  const digest = sha256.create();
+  const digest = newSHA256();
   const reader = new ListReader(s.list);
   const walk = new Walk(s);
   let malformed = '';
