@@ -36,6 +36,7 @@ lint:
 	$(GO) vet -tags vault ./cmd/imaledgerd
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 -tags figures ./ledger/server ./ledger/internal/index ./cmd/imaledger-witness
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 -tags web ./ledger/audit
 
 # Once for the ratios of speed, one package at a time so that none slows another,
 # and once for races.

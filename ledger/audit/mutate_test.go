@@ -4,6 +4,7 @@ package audit_test
 
 import (
 	"bytes"
+	"crypto"
 	"encoding/base64"
 	"fmt"
 	"math/rand/v2"
@@ -28,6 +29,8 @@ type mutator struct {
 	policies [][]byte
 	rules    [][]byte
 	keys     []*fuzzKey
+
+	authorities []crypto.Signer // of EK certificates
 }
 
 type loadedBundle struct {
@@ -39,7 +42,7 @@ type loadedBundle struct {
 }
 
 func newMutator(t *testing.T) *mutator {
-	m := &mutator{t: t, keys: fuzzKeys(t)}
+	m := &mutator{t: t, keys: fuzzKeys(t), authorities: authorities(t)}
 	var vectors []bundleVector
 	readJSON(t, "bundles.json", &vectors)
 	for _, v := range vectors {
@@ -80,7 +83,7 @@ func (m *mutator) oneIn(n int) bool { return m.rand.IntN(n) == 0 }
 func pick[T any](m *mutator, list []T) T { return list[m.rand.IntN(len(list))] }
 
 func (m *mutator) question() question {
-	switch n := m.rand.IntN(20); {
+	switch n := m.rand.IntN(22); {
 	case n == 0:
 		b := pick(m, m.bundles)
 		return question{b.name + ": bytes of the bundle", 'b', append([][]byte{m.bytes(b.raw)}, b.trust...)}
@@ -105,6 +108,8 @@ func (m *mutator) question() question {
 		segment, _ := base64.StdEncoding.DecodeString(v.Segment)
 		proof, _ := base64.StdEncoding.DecodeString(v.Proof)
 		return question{v.Name, 'd', [][]byte{segment, m.text(proof)}}
+	case n < 14:
+		return m.certified()
 	default:
 		return m.rebuilt()
 	}

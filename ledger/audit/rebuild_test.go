@@ -4,107 +4,20 @@ package audit_test
 
 import (
 	"bytes"
-	"crypto"
-	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rsa"
 	"crypto/sha256"
-	_ "crypto/sha512"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"math/big"
-	"math/rand/v2"
 	"regexp"
 	"slices"
-	"strings"
-	"testing"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/imaledger/imaledger/ledger"
-	"github.com/imaledger/imaledger/tpm/ima"
 )
-
-// A fuzzKey signs quotes as an AK that the mutator owns.
-type fuzzKey struct {
-	public []byte // TPMT_PUBLIC
-	name   []byte
-	hash   crypto.Hash
-	alg    uint16
-	scheme uint16
-	key    crypto.Signer
-}
-
-func fuzzKeys(t testing.TB) []*fuzzKey {
-	random := rand.NewChaCha8([32]byte(seed("fuzz keys")))
-	var keys []*fuzzKey
-	for _, c := range []struct {
-		curve elliptic.Curve
-		id    uint16
-		hash  crypto.Hash
-		alg   uint16
-	}{{elliptic.P256(), 3, crypto.SHA256, 0x0b}, {elliptic.P384(), 4, crypto.SHA384, 0x0c}, {elliptic.P256(), 3, crypto.SHA512, 0x0d}} {
-		k, err := ecdsa.GenerateKey(c.curve, random)
-		if err != nil {
-			t.Fatal(err)
-		}
-		size := (c.curve.Params().BitSize + 7) / 8
-		public := []byte{0, 0x23, 0, 0x0b, 0, 5, 4, 0x72, 0, 0, 0, 0x10, 0, 0x18, 0, byte(c.alg), 0, byte(c.id), 0, 0x10}
-		for _, v := range []*big.Int{k.X, k.Y} {
-			public = append(append(public, 0, byte(size)), v.FillBytes(make([]byte, size))...)
-		}
-		keys = append(keys, &fuzzKey{public: public, hash: c.hash, alg: c.alg, scheme: 0x18, key: k})
-	}
-	for _, scheme := range []uint16{0x14, 0x16} {
-		k, err := rsa.GenerateKey(random, 2048)
-		if err != nil {
-			t.Fatal(err)
-		}
-		public := []byte{0, 1, 0, 0x0b, 0, 5, 4, 0x72, 0, 0, 0, 0x10, 0, byte(scheme), 0, 0x0b, 8, 0, 0, 0, 0, 0, 1, 0}
-		keys = append(keys, &fuzzKey{public: append(public, k.N.FillBytes(make([]byte, 256))...), hash: crypto.SHA256, alg: 0x0b, scheme: scheme, key: k})
-	}
-	for _, k := range keys {
-		sum := sha256.Sum256(k.public)
-		k.name = append([]byte{0, 0x0b}, sum[:]...)
-	}
-	return keys
-}
-
-// sign makes a TPMT_SIGNATURE.
-func (k *fuzzKey) sign(m *mutator, attest []byte) []byte {
-	h := k.hash.New()
-	h.Write(attest)
-	random := rand.NewChaCha8([32]byte(seed(fmt.Sprint(m.rand.Uint64()))))
-	out := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, k.scheme), k.alg)
-	sized := func(b []byte) { out = append(binary.BigEndian.AppendUint16(out, uint16(len(b))), b...) }
-	switch key := k.key.(type) {
-	case *ecdsa.PrivateKey:
-		r, s, err := ecdsa.Sign(random, key, h.Sum(nil))
-		if err != nil {
-			m.t.Fatal(err)
-		}
-		size := (key.Curve.Params().BitSize + 7) / 8
-		sized(r.FillBytes(make([]byte, size)))
-		sized(s.FillBytes(make([]byte, size)))
-	case *rsa.PrivateKey:
-		var sig []byte
-		var err error
-		if k.scheme == 0x14 {
-			sig, err = rsa.SignPKCS1v15(nil, key, k.hash, h.Sum(nil))
-		} else {
-			sig, err = rsa.SignPSS(random, key, k.hash, h.Sum(nil), &rsa.PSSOptions{SaltLength: m.rand.IntN(223)})
-		}
-		if err != nil {
-			m.t.Fatal(err)
-		}
-		sized(sig)
-	}
-	return out
-}
 
 // textOf is an entry without its trailer.
 func textOf(entry []byte) []byte {
@@ -143,17 +56,6 @@ func retrailed(text []byte) []byte {
 	return append(append(out, offsets...), byte(len(order)))
 }
 
-// A draft is an entry that is to be made anew.
-type draft struct {
-	kind    string
-	old     string // leaf hash, hex
-	text    []byte // of a statement without signature lines
-	payload []byte // nil where it is not at hand
-	attest  []byte
-	origin  string
-	index   int
-}
-
 // rebuilt rewrites a bundle: what its entries say is altered, and all that depends
 // on it is made anew, so that what is wrong is wrong at one place and deep.
 func (m *mutator) rebuilt() question {
@@ -187,7 +89,7 @@ func (m *mutator) rebuilt() question {
 	for range n {
 		d := &drafts[altered]
 		if d.payload != nil && m.oneIn(2) {
-			d.payload = m.records1(d.payload)
+			d.payload = m.list(d.payload)
 			what += fmt.Sprintf("; the records of entry %d", altered)
 		} else if d.attest != nil && m.oneIn(3) {
 			m.counters(d.attest)
@@ -206,105 +108,6 @@ func (m *mutator) rebuilt() question {
 		return m.file()
 	}
 	return question{what, 'b', append([][]byte{out.Bytes()}, b.trust...)}
-}
-
-var indexLine = regexp.MustCompile(`(?m)^index ([0-9]{1,6})$`)
-
-// drafts are a bundle's entries in the order of their indexes, log by log.
-func (m *mutator) drafts(b loadedBundle) []draft {
-	var list []draft
-	for _, f := range b.files {
-		if f.Folder != ledger.FolderLeaves {
-			continue
-		}
-		name := fmt.Sprintf("%x", f.Hash)
-		entry := b.body["leaves/"+name]
-		e, err := ledger.ParseEntry(entry)
-		if err != nil {
-			continue
-		}
-		d := draft{old: name, text: textOf(entry), origin: e.LogOrigin(), index: 1 << 20}
-		if at := indexLine.FindSubmatch(b.body["proofs/"+name]); at != nil {
-			fmt.Sscan(string(at[1]), &d.index)
-		}
-		d.kind = strings.Split(string(entry), "/")[1]
-		if s, ok := e.(*ledger.Segment); ok {
-			d.payload, d.attest = b.body[fmt.Sprintf("payloads/%x", s.Payload.Digest)], s.Attest
-		} else {
-			d.text = d.text[:bytes.Index(d.text, []byte("\n\n"))+1]
-		}
-		list = append(list, d)
-	}
-	slices.SortFunc(list, func(a, b draft) int {
-		if a.origin != b.origin {
-			return -strings.Compare(a.origin, b.origin) // test before next
-		}
-		return a.index - b.index
-	})
-	return list
-}
-
-// records1 alters a list: a record, or their order.
-func (m *mutator) records1(list []byte) []byte {
-	var records [][]byte
-	r := ima.NewReader(bytes.NewReader(list), ima.Format{Bank: ima.SHA1})
-	for {
-		rec, err := r.Next()
-		if err != nil {
-			break
-		}
-		records = append(records, bytes.Clone(rec.Raw))
-	}
-	if len(records) == 0 {
-		return m.bytes(list)
-	}
-	i := m.rand.IntN(len(records))
-	switch m.rand.IntN(8) {
-	case 0:
-		records = slices.Delete(records, i, i+1)
-	case 1:
-		records = slices.Insert(records, i, records[i])
-	case 2:
-		k := m.rand.IntN(len(records))
-		records[i], records[k] = records[k], records[i]
-	case 3:
-		records[i][0] = pick(m, []byte{10, 11, 0, 16, 17, 23, 24, 255})
-	case 4:
-		clear(records[i][4:24])
-	case 5:
-		records = records[:i]
-	case 6:
-		records[i] = m.bytes(records[i])
-	default: // of boot_aggregate and its like
-		at := m.rand.IntN(min(3, len(records)))
-		records[at] = m.bytes(records[at])
-	}
-	return slices.Concat(records...)
-}
-
-// counters alters clock, counters and what else stands in a TPMS_ATTEST.
-func (m *mutator) counters(attest []byte) {
-	at := 6
-	for range 2 { // qualifiedSigner, extraData
-		if at+2 > len(attest) {
-			return
-		}
-		at += 2 + int(binary.BigEndian.Uint16(attest[at:]))
-	}
-	if at+25 > len(attest) {
-		return
-	}
-	field := attest[at+8 : at+12] // resetCount
-	switch m.rand.IntN(5) {
-	case 0:
-		field = attest[at+12 : at+16]
-	case 1:
-		field = attest[at+4 : at+8] // of the clock
-	case 2:
-		attest[at+16] ^= byte(m.rand.IntN(3))
-		return
-	}
-	binary.BigEndian.PutUint32(field, binary.BigEndian.Uint32(field)+uint32(m.rand.IntN(5))-2)
 }
 
 // A publisher makes a log anew.
@@ -487,121 +290,4 @@ func (p *publisher) segment(w *world, d draft, text []byte) []byte {
 	}
 	text = set(text, quoteLine, "quote %s", base64.StdEncoding.EncodeToString(attest))
 	return set(text, sigLine, "signature %s", base64.StdEncoding.EncodeToString(signature))
-}
-
-// body recomputes what follows from the records.
-func (p *publisher) body(text, payload []byte) []byte {
-	digest := sha256.Sum256(payload)
-	if old := payloadLine.Find(text); old != nil {
-		p.renamed[string(hash64.Find(old))] = fmt.Sprintf("%x", digest)
-	}
-	text = set(text, payloadLine, "payload %d %x", len(payload), digest)
-	values := make(map[string][]byte)
-	for _, f := range registerLine.FindAllSubmatch(text, -1) {
-		if string(f[1]) == "base" {
-			values[string(f[2])+":"+string(f[3])], _ = hex.DecodeString(string(f[4]))
-		}
-	}
-	tree, count := ledger.NewRecordTree(), 0
-	r := ima.NewReader(bytes.NewReader(payload), ima.Format{Bank: ima.SHA1, Order: ima.LittleEndian})
-	for {
-		rec, err := r.Next()
-		if err != nil {
-			break
-		}
-		tree.Add(rec.Raw)
-		count++
-		if !ima.Attestable(rec.PCR) {
-			continue
-		}
-		for _, s := range styleLine.FindAllSubmatch(text, -1) {
-			bank, err := ima.ParseBank(string(s[1]))
-			name := fmt.Sprintf("%s:%d", s[1], rec.PCR)
-			style := slices.Index([]string{"digest", "padded", "padded-ff"}, string(s[2]))
-			if err != nil || values[name] == nil || style < 0 || !bank.Available() {
-				continue
-			}
-			h := bank.New()
-			h.Write(values[name])
-			h.Write(rec.Sum(bank, ima.Style(style)))
-			values[name] = h.Sum(nil)
-		}
-	}
-	if root, err := tree.Root(); err == nil && !p.oneIn(30) {
-		text = set(text, recordsLine, "records %x", root)
-	}
-	if !p.oneIn(30) {
-		text = set(text, countLine, "count %d", count)
-	}
-	if p.oneIn(10) {
-		return text
-	}
-	return registerLine.ReplaceAllFunc(text, func(line []byte) []byte {
-		f := registerLine.FindSubmatch(line)
-		if v := values[string(f[2])+":"+string(f[3])]; string(f[1]) == "end" && v != nil {
-			return fmt.Appendf(nil, "end %s:%s %x", f[2], f[3], v)
-		}
-		return line
-	})
-}
-
-var bankIDs = map[string]uint16{"sha1": 4, "sha256": 0xb, "sha384": 0xc, "sha512": 0xd, "sm3_256": 0x12, "sha3_256": 0x27, "sha3_384": 0x28, "sha3_512": 0x29}
-
-// quote makes a TPMS_ATTEST over the registers that a text states.
-func (p *publisher) quote(k *fuzzKey, text, old []byte) []byte {
-	qualified := sha256.Sum256(append([]byte{0x40, 0, 0, 0x0b}, k.name...))
-	head := text
-	if at := anchorLine.FindIndex(text); at != nil {
-		head = text[:at[1]+1]
-	}
-	nonce := sha256.Sum256(head)
-	out := []byte{0xff, 0x54, 0x43, 0x47, 0x80, 0x18, 0, 34, 0, 0x0b}
-	out = append(append(append(out, qualified[:]...), 0, 32), nonce[:]...)
-	at := 6
-	for range 2 {
-		if at+2 <= len(old) {
-			at += 2 + int(binary.BigEndian.Uint16(old[at:]))
-		}
-	}
-	if at+25 > len(old) {
-		return old
-	}
-	out = append(out, old[at:at+25]...)
-	type slot struct {
-		bank  uint16
-		index int
-		value []byte
-	}
-	var slots []slot
-	for _, f := range registerLine.FindAllSubmatch(text, -1) {
-		if string(f[1]) == "base" {
-			continue
-		}
-		s := slot{bank: bankIDs[string(f[2])]}
-		fmt.Sscan(string(f[3]), &s.index)
-		s.value, _ = hex.DecodeString(string(f[4]))
-		slots = append(slots, s)
-	}
-	slices.SortStableFunc(slots, func(a, b slot) int {
-		if a.bank != b.bank {
-			return int(a.bank) - int(b.bank)
-		}
-		return a.index - b.index
-	})
-	h := k.hash.New()
-	var selection []byte
-	banks := 0
-	for i, s := range slots {
-		h.Write(s.value)
-		if i == 0 || slots[i-1].bank != s.bank {
-			selection = append(binary.BigEndian.AppendUint16(selection, s.bank), 3, 0, 0, 0)
-			banks++
-		}
-		if s.index < 24 {
-			selection[len(selection)-3+s.index/8] |= 1 << (s.index % 8)
-		}
-	}
-	out = append(binary.BigEndian.AppendUint32(out, uint32(banks)), selection...)
-	sum := h.Sum(nil)
-	return append(binary.BigEndian.AppendUint16(out, uint16(len(sum))), sum...)
 }

@@ -1,10 +1,8 @@
 // Certificates of endorsement keys, and the path from one to a vendor's root:
 // FORMAT.md, section 8.3 step 6; RFC 5280.
 
-import {
-  BIT_STRING, BOOLEAN, INTEGER, OCTET_STRING, OID, Reader, SEQUENCE, parseBits, parseBoolean, parseInteger,
-  parseOID, parseTime,
-} from './der.js';
+import { BIT_STRING, INTEGER, OID, Reader, SEQUENCE, parseBits, parseInteger, parseOID, parseTime } from './der.js';
+import { ALTERNATIVE_NAME, DIRECTORY_ATTRIBUTES, readExtensions } from './extension.js';
 import { CURVES, integer, onCurve, verifyECDSA, verifyEd25519, verifyPKCS1, verifyPSS } from './signature.js';
 import { FormatError, equal } from './text.js';
 
@@ -27,7 +25,8 @@ import { FormatError, equal } from './text.js';
  * @property {bigint} [pathLength]
  * @property {number} [usage] key usage, digitalSignature is bit 0
  * @property {string[]} [extended] key usage
- * @property {string} unknown a critical extension that is not understood, '' if there is none
+ * @property {string[]} unknown critical extensions that are not understood
+ * @property {boolean} namesTPM whether the alternative name is a TPM's
  */
 
 /** @type {Record<string, Curve>} */
@@ -67,49 +66,6 @@ function readKey(info) {
   return { kind: 'other' };
 }
 
-/** @type {Record<string, (c: Certificate, r: Reader) => boolean>} whether an extension is understood */
-const EXTENSIONS = {
-  '2.5.29.19'(c, r) {
-    const b = r.enter(SEQUENCE);
-    if (b.has(BOOLEAN)) c.ca = parseBoolean(b.next(BOOLEAN).content);
-    if (b.has(INTEGER)) c.pathLength = parseInteger(b.next(INTEGER).content);
-    b.end();
-    return true;
-  },
-  '2.5.29.15'(c, r) {
-    const { bytes } = parseBits(r.next(BIT_STRING).content);
-    c.usage = 0;
-    for (let i = 0; i < 9; i++) if ((bytes[i >> 3] ?? 0) & (0x80 >> (i & 7))) c.usage |= 1 << i;
-    return true;
-  },
-  '2.5.29.37'(c, r) {
-    const list = r.enter(SEQUENCE);
-    c.extended = [];
-    while (!list.empty) c.extended.push(parseOID(list.next(OID).content));
-    return true;
-  },
-  // What the EK profile demands: names of the TPM, and its attributes.
-  '2.5.29.17': (c, r) => (r.next(SEQUENCE), true),
-  '2.5.29.9': (c, r) => (r.next(SEQUENCE), true),
-};
-
-/** @param {Certificate} c @param {Reader} list */
-function readExtensions(c, list) {
-  const seen = new Set();
-  while (!list.empty) {
-    const e = list.enter(SEQUENCE);
-    const oid = parseOID(e.next(OID).content);
-    const critical = e.has(BOOLEAN) && parseBoolean(e.next(BOOLEAN).content);
-    const value = new Reader(e.next(OCTET_STRING).content);
-    e.end();
-    if (seen.has(oid)) throw new FormatError('an extension stands twice');
-    seen.add(oid);
-    const understood = Object.hasOwn(EXTENSIONS, oid) && EXTENSIONS[oid](c, value);
-    if (understood) value.end();
-    if (critical && !understood) c.unknown ||= oid;
-  }
-}
-
 /** @param {Uint8Array} der @returns {Certificate} */
 export function parseCertificate(der) {
   const whole = new Reader(der);
@@ -133,7 +89,7 @@ export function parseCertificate(der) {
   /** @type {Certificate} */
   const c = {
     raw: der, tbs: tbs.raw, issuer, subject, notBefore, notAfter, key, algorithm, signature: signature.bytes,
-    v3: version === 2n, ca: false, unknown: '',
+    v3: version === 2n, ca: false, unknown: [], namesTPM: false,
   };
   if (!equal(inner, outerAlgorithm(der))) throw new FormatError('the two signature algorithms differ');
   while (r.has(0x81) || r.has(0x82)) r.next();
@@ -195,7 +151,7 @@ const KEY_CERT_SIGN = 1 << 5;
 const EK_CERTIFICATE = '2.23.133.8.1';
 
 /** @param {Certificate} c @param {bigint} at */
-const valid = (c, at) => c.notBefore <= at && at <= c.notAfter && !c.unknown;
+const valid = (c, at) => c.notBefore <= at && at <= c.notAfter && !c.unknown.length;
 
 /** Whether issuer may have issued c, with so many certificates of CAs below it. */
 async function issued(/** @type {Certificate} */ issuer, /** @type {Certificate} */ c, /** @type {number} */ below, /** @type {bigint} */ at) {
@@ -237,7 +193,9 @@ export async function checkCertificates(chain, ek, roots) {
   if (first.usage !== undefined && !(first.usage & need)) return 'the key usage of the first certificate is not that of an EK';
   if (first.extended && !first.extended.includes(EK_CERTIFICATE)) return `the extended key usage of the first certificate is not ${EK_CERTIFICATE}`;
   const at = first.notBefore;
-  if (!valid(first, at)) return `the first certificate has a critical extension that is not understood: ${first.unknown}`;
+  // What the EK profile demands of the EK's own certificate.
+  first.unknown = first.unknown.filter((oid) => oid !== DIRECTORY_ATTRIBUTES && !(oid === ALTERNATIVE_NAME && first.namesTPM));
+  if (!valid(first, at)) return `the first certificate is valid at no time, or has a critical extension that is not understood: ${first.unknown}`;
   if (!(await leadsToRoot(first, others, roots, at))) return 'no path leads from the first certificate to a root of the trust folder';
   return undefined;
 }

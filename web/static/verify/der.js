@@ -3,6 +3,7 @@
 import { FormatError } from './text.js';
 
 export const SEQUENCE = 0x30;
+export const SET = 0x31;
 export const INTEGER = 0x02;
 export const BOOLEAN = 0x01;
 export const BIT_STRING = 0x03;
