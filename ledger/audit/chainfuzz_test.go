@@ -51,8 +51,12 @@ func (m *mutator) endorsement(k *fuzzKey) []byte {
 		size := (key.Params().BitSize + 7) / 8
 		public[1] = 0x23
 		public = append(public, 0, byte(2+size/16-1), 0, 0x10)
-		for _, v := range []*big.Int{key.X, key.Y} {
-			public = append(append(public, 0, byte(size)), v.FillBytes(make([]byte, size))...)
+		point, err := key.Bytes()
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		for _, v := range [][]byte{point[1 : 1+size], point[1+size:]} {
+			public = append(append(public, 0, byte(size)), v...)
 		}
 	}
 	return public

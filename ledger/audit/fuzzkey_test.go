@@ -11,7 +11,6 @@ import (
 	_ "crypto/sha512"
 	"encoding/binary"
 	"fmt"
-	"math/big"
 	"math/rand/v2"
 	"testing"
 )
@@ -41,8 +40,12 @@ func fuzzKeys(t testing.TB) []*fuzzKey {
 		}
 		size := (c.curve.Params().BitSize + 7) / 8
 		public := []byte{0, 0x23, 0, 0x0b, 0, 5, 4, 0x72, 0, 0, 0, 0x10, 0, 0x18, 0, byte(c.alg), 0, byte(c.id), 0, 0x10}
-		for _, v := range []*big.Int{k.X, k.Y} {
-			public = append(append(public, 0, byte(size)), v.FillBytes(make([]byte, size))...)
+		point, err := k.PublicKey.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range [][]byte{point[1 : 1+size], point[1+size:]} {
+			public = append(append(public, 0, byte(size)), v...)
 		}
 		keys = append(keys, &fuzzKey{public: public, hash: c.hash, alg: c.alg, scheme: 0x18, key: k})
 	}

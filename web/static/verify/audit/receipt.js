@@ -81,7 +81,10 @@ export async function verifyCheckpoint(policy, bytes) {
  */
 export async function verifyReceipt(policy, leaf, bytes, extra = false) {
   const proof = parsed('proof-malformed', () => parseProof(bytes));
-  if (proof.extra && !extra) throw new CheckError('proof-malformed', 'the proof has extra data, for which nothing vouches');
+  if (proof.extra && !extra) {
+    parsed('checkpoint-malformed', () => parseCheckpoint(proof.checkpoint)); // its form comes first
+    throw new CheckError('proof-malformed', 'the proof has extra data, for which nothing vouches');
+  }
   const verified = await verifyCheckpoint(policy, proof.checkpoint);
   const root = rootFromPath(proof.index, verified.checkpoint.size, parseHex(leaf), proof.path);
   if (!root || !equal(root, verified.checkpoint.root)) {
