@@ -46,6 +46,7 @@ type snapshotHost struct {
 	EK        []byte `json:"ek,omitempty"`
 	Renewed   bool   `json:"renewed"`
 	Skipped   bool   `json:"skipped"`
+	Begun     bool   `json:"begun"`
 }
 
 type snapshotKey struct {
@@ -86,7 +87,7 @@ func (s *State) Write(w io.Writer) error {
 	for _, id := range slices.SortedFunc(maps.Keys(s.hosts), chainID.compare) {
 		h := s.hosts[id]
 		line := &snapshotHost{Log: id.log, Name: id.host, Leaf: hex.EncodeToString(h.Leaf[:]), Sequence: h.Sequence,
-			Reset: h.quote.reset, Restart: h.quote.restart, Clock: h.quote.clock, EK: []byte(h.ek), Renewed: h.renewed, Skipped: h.skipped}
+			Reset: h.quote.reset, Restart: h.quote.restart, Clock: h.quote.clock, EK: []byte(h.ek), Renewed: h.renewed, Skipped: h.skipped, Begun: h.begun}
 		if h.Enrolment != nil {
 			line.Enrolment = h.Enrolment.Marshal()
 		}
@@ -236,7 +237,7 @@ func (s *State) take(line *snapshotLine) (err error) {
 }
 
 func (s *State) takeHost(line *snapshotHost) (err error) {
-	h := &Host{Sequence: line.Sequence, quote: counters{line.Reset, line.Restart, line.Clock}, ek: ledger.Name(line.EK), renewed: line.Renewed, skipped: line.Skipped}
+	h := &Host{Sequence: line.Sequence, quote: counters{line.Reset, line.Restart, line.Clock}, ek: ledger.Name(line.EK), renewed: line.Renewed, skipped: line.Skipped, begun: line.Begun}
 	if h.Leaf, err = ledger.ParseHash(line.Leaf); err != nil {
 		return err
 	}

@@ -22,6 +22,8 @@ export const CODES = {
   'quorum-not-met': [UNDECIDED, 'fewer witnesses than the policy demands have cosigned the checkpoint'],
   'signature-unknown': [NOTED, 'a checkpoint has signature lines by keys that the policy does not name; nothing vouches for those lines'],
   'log-split': [CONTRADICTED, 'the log signed two histories'],
+  'log-tiles': [CONTRADICTED, 'what the log serves does not lead to the root that it signed'],
+  'log-rollback': [UNDECIDED, 'the log shows an older checkpoint than it has shown before'],
   'index-order': [CONTRADICTED, "the log has a host's entries in another order than the host's chain"],
   'log-frozen': [CONTRADICTED, 'the log went on after the entry that ended it'],
   'anchor-missing': [UNDECIDED, 'the checkpoint that a segment is anchored to is not at hand'],
