@@ -10,18 +10,20 @@ export const MLDSA44 = 0x06;
 /** @type {Record<number, number>} size of the public key by type */
 const KEY_SIZE = { [ED25519]: 32, [COSIGNATURE]: 32, [MLDSA44]: 1312 };
 
-/** What Unicode calls a space. */
-const SPACE = /[\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
+const MAX_NAME = 255; // bytes
+/** What Unicode calls a space, or a control character. */
+const SPACE = /[\p{Cc} \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/u;
+
+const encoder = new TextEncoder();
 
 /** @typedef {{name: string, id: string, type: number, key: Uint8Array, vkey: string}} Key id is the key ID in hex */
 /** @typedef {{name: string, id: string, signature: Uint8Array}} Line a signature line */
 
 /** @param {string} name */
 export function validKeyName(name) {
-  return name !== '' && !SPACE.test(name) && !name.includes('+');
+  return name !== '' && !SPACE.test(name) && !name.includes('+') && encoder.encode(name).length <= MAX_NAME;
 }
 
-const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** @param {Uint8Array} b */
