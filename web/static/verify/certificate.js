@@ -88,7 +88,8 @@ export function parseCertificate(der) {
   const key = readKey(r.enter(SEQUENCE));
   /** @type {Certificate} */
   const c = {
-    raw: der, tbs: tbs.raw, issuer, subject, notBefore, notAfter, key, algorithm, signature: signature.bytes,
+    raw: der, tbs: tbs.raw, issuer, subject, notBefore, notAfter, key, algorithm,
+    signature: signature.unused ? new Uint8Array(0) : signature.bytes, // none ends within a byte
     v3: version === 2n, ca: false, unknown: [], namesTPM: false,
   };
   if (!equal(inner, outerAlgorithm(der))) throw new FormatError('the two signature algorithms differ');
@@ -127,8 +128,18 @@ function readPSS(r) {
   return { hash, salt };
 }
 
-/** Whether the issuer's key signed a certificate. @param {Certificate} c @param {Certificate} issuer */
+/** Whether the issuer's key signed a certificate. One whose signature has not its form has none. @param {Certificate} c @param {Certificate} issuer */
 async function signedBy(c, issuer) {
+  try {
+    return await verifySignature(c, issuer);
+  } catch (e) {
+    if (e instanceof FormatError) return false;
+    throw e;
+  }
+}
+
+/** @param {Certificate} c @param {Certificate} issuer */
+async function verifySignature(c, issuer) {
   const { key } = issuer;
   const { oid, parameters } = c.algorithm;
   if (key.kind === 'rsa' && RSA[oid]) return verifyPKCS1(key.n, key.e, RSA[oid], c.tbs, c.signature);
