@@ -160,12 +160,14 @@ func (m *mutator) certified() question {
 	if m.oneIn(4) && len(chain) > 2 {
 		chain[1], chain[2] = chain[2], chain[1]
 	}
-	if m.oneIn(3) {
-		chain = append(chain, ders[0])
-	}
+	// Bytes of a certificate that the path needs are altered, and its signature with
+	// them. How strictly one is read that no path needs, nothing fixes.
 	if m.oneIn(6) {
 		i := m.rand.IntN(len(chain))
 		chain[i] = m.bytes(chain[i])
+	}
+	if m.oneIn(3) {
+		chain = append(chain, ders[0])
 	}
 	public := m.endorsement(ek)
 	if m.oneIn(20) {
