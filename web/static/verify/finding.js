@@ -26,6 +26,8 @@ export const CODES = {
   'log-rollback': [UNDECIDED, 'the log shows an older checkpoint than it has shown before'],
   'index-order': [CONTRADICTED, "the log has a host's entries in another order than the host's chain"],
   'log-frozen': [CONTRADICTED, 'the log went on after the entry that ended it'],
+  'search-foreign': [CONTRADICTED, 'an answer to a search names a record that is not there, or not what was asked for'],
+  'search-omitted': [CONTRADICTED, 'an answer to a search leaves out a record that the log has'],
   'anchor-missing': [UNDECIDED, 'the checkpoint that a segment is anchored to is not at hand'],
   'anchor-mismatch': [CONTRADICTED, "a segment's anchor does not name the checkpoint it is kept with"],
   'anchor-after-leaf': [CONTRADICTED, 'a segment is anchored to a tree that had it already'],
