@@ -14,6 +14,7 @@ const keyIDSize = 4
 // checkpoint is a note whose text is a checkpoint (c2sp.org/tlog-checkpoint).
 type checkpoint struct {
 	text       string // what is signed: all lines before the empty one, final newline included
+	extended   bool   // whether extension lines follow the root
 	origin     string
 	size       uint64 // leaves
 	root       hash
@@ -50,7 +51,7 @@ func parseCheckpoint(raw string) (*checkpoint, error) {
 			return nil, fmt.Errorf("line %d is empty", i+1)
 		}
 	}
-	c.origin = lines[0]
+	c.origin, c.extended = lines[0], len(lines) > 3
 	var err error
 	if c.size, err = parseSize(lines[1]); err != nil {
 		return nil, fmt.Errorf("line 2: %w", err)
@@ -113,15 +114,17 @@ func (c *checkpoint) verify(keys []LogKey, before *verified) (lines string, err 
 	// SPEC: The witness MUST verify the checkpoint signature against the public
 	// SPEC: key(s) it trusts for the checkpoint origin, and it MUST ignore signatures
 	// SPEC: from unknown keys.
-	seen := make([]bool, len(keys))
+	seen, whole := make([]bool, len(keys)), false
 	for _, s := range c.signatures {
 		for i, key := range keys {
 			if s.name != key.Name() || s.keyID != key.KeyHash() {
 				continue
 			}
-			if !before.has(c, s.line) && !key.Verify([]byte(c.text), s.signature) {
+			// A copy of a line was verified with the line.
+			if !before.has(c, s.line) && !strings.Contains(lines, s.line) && !key.Verify([]byte(c.text), s.signature) {
 				return "", fmt.Errorf("the signature of %s+%08x does not verify", s.name, s.keyID)
 			}
+			whole = whole || key.signsExtensions()
 			// One of each: what is kept must parse again, however many the log sends.
 			if !seen[i] {
 				seen[i] = true
@@ -129,8 +132,14 @@ func (c *checkpoint) verify(keys []LogKey, before *verified) (lines string, err 
 			}
 		}
 	}
-	if lines == "" {
+	switch {
+	case lines == "":
 		return "", fmt.Errorf("no signature of a key of the log %s", c.origin)
+	case c.extended && !whole:
+		// SPEC: Note that the ML-DSA-44 cosignature format doesn't sign the extension
+		// SPEC: lines, which SHOULD be empty. (tlog-checkpoint)
+		// Anyone could have written them, and our Ed25519 cosignature would cover them.
+		return "", fmt.Errorf("extension lines that no signature of a key of the log %s covers", c.origin)
 	}
 	return lines, nil
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"filippo.io/mldsa"
@@ -127,15 +128,15 @@ func (k *Key) cosigned(c *checkpoint) (timestamp uint64, found bool, err error) 
 	return timestamp, found, nil
 }
 
-// timestamp gives the time that the key's own cosignature on a checkpoint states,
-// which is not verified.
-func (k *Key) timestamp(c *checkpoint) (t uint64, found bool) {
+// cosignedAt gives the latest time that a cosignature by one of the vkeys, one a
+// line, states on the checkpoint, 0 for none. Nothing is verified.
+func (c *checkpoint) cosignedAt(vkeys string) (t uint64) {
 	for _, s := range c.signatures {
-		if s.name == k.name && s.keyID == k.keyID && len(s.signature) > timestampSize {
-			t, found = max(t, binary.BigEndian.Uint64(s.signature)), true
+		if strings.Contains("\n"+vkeys, fmt.Sprintf("\n%s+%08x+", s.name, s.keyID)) && len(s.signature) > timestampSize {
+			t = max(t, binary.BigEndian.Uint64(s.signature))
 		}
 	}
-	return t, found
+	return t
 }
 
 // statement gives what a cosignature of the checkpoint says.

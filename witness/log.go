@@ -35,6 +35,13 @@ type LogKey struct {
 	VKey string
 }
 
+// signsExtensions reports whether what the key signs has a checkpoint's extension
+// lines in it.
+func (k LogKey) signsExtensions() bool {
+	_, mldsa := k.Verifier.(*f_note.SubtreeVerifier)
+	return !mldsa
+}
+
 // ParseLog parses the verifier key of a log whose origin is the key's name:
 // Ed25519 (type 0x01) or ML-DSA-44 (type 0x06).
 func ParseLog(vkey string) (Log, error) {
@@ -104,8 +111,8 @@ func (w *Witness) logState(origin string) *logState {
 	defer w.mu.Unlock()
 	s := w.logs[origin]
 	if s == nil {
-		s = &logState{origin: origin, latest: latestCheckpoint{root: emptyRoot()}}
-		w.logs[origin], w.byHash[originHash(origin)] = s, s
+		s = &logState{origin: origin, hash: originHash(origin), latest: latestCheckpoint{root: emptyRoot()}}
+		w.logs[origin], w.byHash[s.hash] = s, s
 	}
 	return s
 }

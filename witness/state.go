@@ -31,7 +31,8 @@ type state struct {
 	fence *fence
 	disk  disk
 	id    string
-	ready bool // whether the start has come to its end, and the fence is this state's
+	owner string // vkeys that have signed with it, those in use and those that are not any more, one a line
+	ready bool   // whether the start has come to its end, and the fence is this state's
 	*committer
 }
 
@@ -98,6 +99,7 @@ func (s *state) open(fenceName, vkeys string) (map[string]string, error) {
 		if err := s.own(vkeys); err != nil {
 			return nil, err
 		}
+		s.owner = vkeys
 	}
 	if err := s.mark(); err != nil {
 		return nil, err
@@ -116,6 +118,7 @@ func (s *state) claimed(vkeys string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("read the state directory's owner: %w", err)
 	}
+	s.owner = string(owner)
 	for vkey := range strings.Lines(vkeys) {
 		if !strings.Contains("\n"+string(owner), "\n"+vkey) {
 			return false, fmt.Errorf("state directory %s belongs to the witness %q, not to %q: give each key a directory of its own "+

@@ -26,7 +26,7 @@ func (w *Witness) Status() []Status {
 	w.mu.RUnlock()
 	list := make([]Status, 0, len(states))
 	for _, s := range states {
-		status := Status{Origin: s.origin, Hash: originHash(s.origin)}
+		status := Status{Origin: s.origin, Hash: s.hash}
 		if l := s.log.Load(); l != nil {
 			status.Trusted, status.Contact = true, l.Contact
 		}

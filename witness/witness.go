@@ -55,6 +55,7 @@ type Witness struct {
 // logState is a log.
 type logState struct {
 	origin   string
+	hash     string              // of the origin, see originHash
 	log      atomic.Pointer[Log] // nil for one that is not cosigned for any more
 	limits   atomic.Pointer[limits]
 	verified atomic.Pointer[verified] // of the last request
@@ -119,13 +120,9 @@ func (w *Witness) remember(origin, raw string) error {
 	}
 	log := w.logState(origin)
 	log.latest, log.raw = latestCheckpoint{size: c.size, root: c.root}, raw
-	// The journal's chain has vouched for each byte; what is wanted is the time.
-	for _, k := range w.keys {
-		if t, found := k.timestamp(c); found {
-			log.latest.time = max(log.latest.time, t)
-		}
-	}
-	if log.latest.time == 0 {
+	// The journal's chain has vouched for each byte; what is wanted is the time. Keys
+	// that are out of use count too: a log may have been silent since.
+	if log.latest.time = c.cosignedAt(w.state.owner); log.latest.time == 0 {
 		return errors.New("no cosignature of this witness")
 	}
 	return nil
