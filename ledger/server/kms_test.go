@@ -8,14 +8,13 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"errors"
-	"io"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/sigstore/sigstore/pkg/signature"
 	"github.com/sigstore/sigstore/pkg/signature/kms/fake"
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/imaledger/imaledger/internal/kms"
 )
 
 // TestOpenKMS opens keys of sigstore's fake KMS.
@@ -60,47 +59,8 @@ func TestOpenKMS(t *testing.T) {
 	}
 	// Clouds are for the programs that link them.
 	for _, uri := range []string{"awskms:///alias/key", "gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k", "azurekms://vault.example/key", "hashivault://key"} {
-		if _, err := OpenKMS(t.Context(), "log.example", uri); !errors.Is(err, ErrNoKMS) {
+		if _, err := OpenKMS(t.Context(), "log.example", uri); !errors.Is(err, kms.ErrNone) {
 			t.Errorf("%s: %v", uri, err)
-		}
-	}
-}
-
-// TestKMSThatIsSilent: a log waits for its KMS for a time, and no longer.
-func TestKMSThatIsSilent(t *testing.T) {
-	public, _, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	let := make(chan struct{})
-	defer close(let)
-	s, err := NewNoteSigner("log.example", &kmsSigner{silent{let: let}, public, 20 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Sign([]byte("text\n")); err == nil || !strings.Contains(err.Error(), "no answer in 20ms") {
-		t.Error(err)
-	}
-}
-
-// silent answers nothing until it is let.
-type silent struct {
-	signature.Signer
-	let chan struct{}
-}
-
-func (s silent) SignMessage(io.Reader, ...signature.SignOption) ([]byte, error) {
-	<-s.let
-	return nil, errors.New("too late")
-}
-
-func TestIsKMS(t *testing.T) {
-	for key, want := range map[string]bool{
-		"hashivault://key": true, "awskms:///alias/key": true, "x://y=z": true,
-		"key": false, "./a://b": false, "log.example=hashivault://key": false, "://key": false, "hashivault://": false, "/var/key": false,
-	} {
-		if IsKMS(key) != want {
-			t.Errorf("%s: %v", key, !want)
 		}
 	}
 }

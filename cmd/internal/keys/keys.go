@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/internal/kms"
 	"github.com/imaledger/imaledger/ledger/server"
 )
 
@@ -32,7 +33,7 @@ type Reader struct {
 // note encoding has the key's name, PEM and a KMS have none.
 func (r *Reader) Signer(ctx context.Context, key string) (server.Signer, error) {
 	name, where, named := strings.Cut(key, "=")
-	if !named || server.IsKMS(key) {
+	if !named || kms.Is(key) {
 		return r.Named(ctx, "", key)
 	}
 	return r.Named(ctx, name, where)
@@ -41,7 +42,7 @@ func (r *Reader) Signer(ctx context.Context, key string) (server.Signer, error) 
 // Named reads the key in a file, or of a URI. name may be empty where the file
 // has it.
 func (r *Reader) Named(ctx context.Context, name, where string) (server.Signer, error) {
-	if server.IsKMS(where) {
+	if kms.Is(where) {
 		return openKMS(ctx, name, where)
 	}
 	key, err := Secret(where)
@@ -63,7 +64,7 @@ func openKMS(ctx context.Context, name, uri string) (server.Signer, error) {
 		return s, nil
 	case errors.As(err, &kind):
 		return nil, typed(cli.Usagef("%w", err))
-	case errors.Is(err, server.ErrNoKMS):
+	case errors.Is(err, kms.ErrNone):
 		scheme, _, _ := strings.Cut(uri, "://")
 		return nil, cli.WithHint(cli.Usagef("%w", err), "put the program sigstore-kms-%s into a folder of PATH: it is sigstore's plugin for that KMS", scheme)
 	case name == "":
