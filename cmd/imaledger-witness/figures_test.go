@@ -24,7 +24,6 @@ import (
 	"github.com/transparency-dev/merkle/rfc6962"
 	"github.com/transparency-dev/merkle/testonly"
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/crypto/ssh/agent"
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/imaledger/imaledger/witness"
@@ -219,12 +218,13 @@ func startBare(t *testing.T, logs []*figureLog) string {
 	return lines.Text()
 }
 
-func TestMain(m *testing.M) {
-	if vkeys := os.Getenv(bareChildEnv); vkeys != "" {
-		fmt.Fprintln(os.Stderr, bare(vkeys))
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
+func init() {
+	children = append(children, func() {
+		if vkeys := os.Getenv(bareChildEnv); vkeys != "" {
+			fmt.Fprintln(os.Stderr, bare(vkeys))
+			os.Exit(1)
+		}
+	})
 }
 
 func bare(file string) error {
@@ -281,24 +281,7 @@ func startLitewitness(t *testing.T, logs []*figureLog) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keyring := agent.NewKeyring()
-	if err := keyring.Add(agent.AddedKey{PrivateKey: private}); err != nil {
-		t.Fatal(err)
-	}
-	socket, err := net.Listen("unix", dir+"/agent")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { socket.Close() })
-	go func() {
-		for {
-			c, err := socket.Accept()
-			if err != nil {
-				return
-			}
-			go agent.ServeAgent(keyring, c)
-		}
-	}()
+	startAgent(t, dir+"/agent", private)
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -1,9 +1,10 @@
 package main
 
 import (
-	"bytes"
+	"context"
 	"crypto"
 	"crypto/ed25519"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -11,12 +12,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/internal/kms"
 	"github.com/imaledger/imaledger/witness"
 )
 
@@ -39,11 +42,11 @@ type keyOptions struct {
 
 func (o *keyOptions) flags(fs *flag.FlagSet) {
 	fs.Func("key", "`file` of a private key of the witness (imaledger keygen --kind witness), a PEM file, which may be encrypted, "+
-		"or ssh-agent:SHA256:FINGERPRINT; repeated, each key signs", func(name string) error {
+		"ssh-agent:SHA256:FINGERPRINT, or a sigstore KMS URI, SCHEME://KEY, for which the program sigstore-kms-SCHEME signs; repeated, each key signs", func(name string) error {
 		o.names = append(o.names, name)
 		return nil
 	})
-	fs.StringVar(&o.name, "name", "", "`name` of the witness, for keys that have none: of PEM files and agents")
+	fs.StringVar(&o.name, "name", "", "`name` of the witness, for keys that have none: of PEM files, agents and KMS")
 	fs.StringVar(&o.password, "password-file", "", "`file` with the password of an encrypted key; its first line counts")
 	fs.StringVar(&o.socket, "ssh-agent", os.Getenv("SSH_AUTH_SOCK"), "`socket` of the ssh-agent")
 }
@@ -52,8 +55,11 @@ func (o *keyOptions) read() ([]*witness.Key, error) {
 	var keys []*witness.Key
 	for _, name := range o.names {
 		read := o.file
-		if strings.HasPrefix(name, agentPrefix) {
+		switch {
+		case strings.HasPrefix(name, agentPrefix):
 			read = o.agent
+		case kms.Is(name):
+			read = o.kms
 		}
 		key, err := read(name)
 		if err != nil {
@@ -106,41 +112,72 @@ func (o *keyOptions) named(what string, signer crypto.Signer) (*witness.Key, err
 	return key, nil
 }
 
+// kms takes a key of a KMS.
+func (o *keyOptions) kms(uri string) (*witness.Key, error) {
+	key, err := kms.Open(context.Background(), uri)
+	if errors.Is(err, kms.ErrNone) {
+		scheme, _, _ := strings.Cut(uri, "://")
+		return nil, cli.WithHint(cli.Usagef("%w", err), "put the program sigstore-kms-%s into a folder of PATH: it is sigstore's plugin for that KMS", scheme)
+	}
+	if err != nil {
+		return nil, cli.Usagef("%w", err)
+	}
+	return o.named(uri, key)
+}
+
 // agent takes a key of an ssh-agent.
 func (o *keyOptions) agent(name string) (*witness.Key, error) {
 	if o.socket == "" {
 		return nil, cli.WithHint(cli.Usagef("%s: no ssh-agent", name), "--ssh-agent takes its socket, or SSH_AUTH_SOCK")
 	}
-	conn, err := net.Dial("unix", o.socket)
-	if err != nil {
-		return nil, cli.Usagef("%s: %w", name, err)
-	}
-	// For the life of the process: the key signs by way of it.
-	signers, err := agent.NewClient(conn).Signers()
+	var keys []*agent.Key
+	err := withAgent(o.socket, func(a agent.Agent) (err error) {
+		keys, err = a.List()
+		return err
+	})
 	if err != nil {
 		return nil, cli.Usagef("%s: ask the agent: %w", name, err)
 	}
-	for _, s := range signers {
-		if ssh.FingerprintSHA256(s.PublicKey()) != strings.TrimPrefix(name, agentPrefix) {
+	for _, key := range keys {
+		if ssh.FingerprintSHA256(key) != strings.TrimPrefix(name, agentPrefix) {
 			continue
 		}
-		public, err := ssh.ParsePublicKey(s.PublicKey().Marshal())
+		public, err := ssh.ParsePublicKey(key.Blob)
 		if err != nil {
 			return nil, cli.Usagef("%s: %w", name, err)
 		}
 		if key, ok := public.(ssh.CryptoPublicKey); ok {
 			if ed, ok := key.CryptoPublicKey().(ed25519.PublicKey); ok {
-				return o.named(name, &agentSigner{s, ed})
+				return o.named(name, &agentSigner{o.socket, public, ed})
 			}
 		}
-		return nil, cli.Usagef("%s: a key of type %s, want ssh-ed25519", name, s.PublicKey().Type())
+		return nil, cli.Usagef("%s: a key of type %s, want ssh-ed25519", name, public.Type())
 	}
 	return nil, cli.WithHint(cli.Usagef("%s: the agent has no such key", name), "ssh-add -l lists its keys")
 }
 
+// agentTimeout bounds what is asked of an agent, which may ask a person to touch a
+// security key.
+const agentTimeout = 30 * time.Second
+
+// withAgent asks an agent. Each time it is a connection of its own: an agent that
+// was started again is found again, and requests do not wait for one another.
+func withAgent(socket string, ask func(agent.Agent) error) error {
+	conn, err := net.DialTimeout("unix", socket, agentTimeout)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(agentTimeout)); err != nil {
+		return err
+	}
+	return ask(agent.NewClient(conn))
+}
+
 // An agentSigner signs with a key of an ssh-agent.
 type agentSigner struct {
-	ssh.Signer
+	socket string
+	key    ssh.PublicKey
 	public ed25519.PublicKey
 }
 
@@ -148,12 +185,16 @@ type agentSigner struct {
 func (s *agentSigner) Public() crypto.PublicKey { return s.public }
 
 // Sign implements crypto.Signer, for messages that were not hashed.
-func (s *agentSigner) Sign(rand io.Reader, message []byte, _ crypto.SignerOpts) ([]byte, error) {
-	signature, err := s.Signer.Sign(rand, message)
-	if err != nil {
-		return nil, err
-	}
-	return bytes.Clone(signature.Blob), nil
+func (s *agentSigner) Sign(_ io.Reader, message []byte, _ crypto.SignerOpts) ([]byte, error) {
+	var blob []byte
+	err := withAgent(s.socket, func(a agent.Agent) error {
+		signature, err := a.Sign(s.key, message)
+		if err == nil {
+			blob = signature.Blob
+		}
+		return err
+	})
+	return blob, err
 }
 
 // readSecret reads a file that nobody else may read.

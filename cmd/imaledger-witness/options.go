@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/internal/kms"
 )
 
 // options are what the flags and the configuration file say.
@@ -80,7 +81,7 @@ func (o *options) fenceFile() string {
 	switch {
 	case o.fence != "":
 		return o.fence
-	case strings.HasPrefix(o.keys.names[0], agentPrefix):
+	case strings.HasPrefix(o.keys.names[0], agentPrefix), kms.Is(o.keys.names[0]):
 		return filepath.Clean(o.state) + fenceExt
 	}
 	return o.keys.names[0] + fenceExt

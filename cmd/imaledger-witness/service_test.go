@@ -28,7 +28,6 @@ import (
 
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/crypto/ssh/agent"
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
@@ -338,24 +337,7 @@ func TestKeys(t *testing.T) {
 	write(t, dir+"/password", "secret\n", 0o600)
 	write(t, dir+"/wrong", "guess\n", 0o600)
 	socket := dir + "/agent"
-	keyring := agent.NewKeyring()
-	if err := keyring.Add(agent.AddedKey{PrivateKey: private}); err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	go func() {
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go agent.ServeAgent(keyring, c)
-		}
-	}()
+	startAgent(t, socket, private)
 	sshKey, err := ssh.NewSignerFromKey(private)
 	if err != nil {
 		t.Fatal(err)
