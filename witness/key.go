@@ -189,8 +189,8 @@ func checkKeys(keys []*Key) error {
 	return nil
 }
 
-// checkLog refuses a log that the keys could not sign for.
-func checkLog(keys []*Key, log *Log) error {
+// CheckLog refuses a log that a witness with the keys could not cosign for.
+func CheckLog(keys []*Key, log *Log) error {
 	for _, k := range keys {
 		if k.alg == algMLDSA44 && len(log.Origin) > maxSignedOrigin {
 			return fmt.Errorf("log %.40s…: an ML-DSA-44 cosignature has room for an origin of %d bytes, and this has %d", log.Origin, maxSignedOrigin, len(log.Origin))

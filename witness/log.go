@@ -84,7 +84,7 @@ func (w *Witness) SetLogs(logs []Log) error {
 		return err
 	}
 	for _, l := range merged {
-		if err := checkLog(w.keys, l); err != nil {
+		if err := CheckLog(w.keys, l); err != nil {
 			return err
 		}
 	}

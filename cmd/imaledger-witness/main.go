@@ -77,7 +77,7 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	if err != nil {
 		return err
 	}
-	sources, err := openSources(o.logs, o.pulls, o.state, log)
+	sources, err := openSources(o.logs, o.pulls, o.state, keys, log)
 	if err != nil {
 		return err
 	}
@@ -127,6 +127,13 @@ func serve(ctx context.Context, w *witness.Witness, o *options, sources *sources
 	}
 	fmt.Fprintf(stdout, "%s://%s/\n", scheme, listener.Addr())
 	ctx, stop := context.WithCancelCause(ctx)
+	// The witness alone: a bastion's other backends would be of one origin with a page.
+	wait, err := o.bastions.serve(ctx, w, log)
+	if err != nil {
+		stop(nil)
+		return errors.Join(err, listener.Close())
+	}
+	defer wait()
 	defer stop(nil)
 	go watch(ctx, w, stop)
 	go sources.follow(ctx, w)

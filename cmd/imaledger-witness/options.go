@@ -23,6 +23,7 @@ type options struct {
 	metrics     string
 	program     string // run with each file of evidence
 	tls         cli.TLSFiles
+	bastions    bastionOptions
 	connections int
 }
 
@@ -55,6 +56,7 @@ func (o *options) flags(fs *flag.FlagSet) {
 	fs.StringVar(&o.program, "on-equivocation", "", "`program` to run with each new file of evidence that a log signed two histories")
 	fs.StringVar(&o.tls.Certificate, "tls-certificate", "", "PEM `file` with the server's certificate and its chain, read again when it changes")
 	fs.StringVar(&o.tls.Key, "tls-key", "", "PEM `file` with its private key")
+	o.bastions.flags(fs)
 	fs.IntVar(&o.connections, "connections", maxConnections, "most connections from one `address`, 0 for no limit")
 }
 
@@ -72,7 +74,7 @@ func (o *options) check() error {
 	case (o.tls.Certificate == "") != (o.tls.Key == ""):
 		return cli.Usagef("--tls-certificate and --tls-key go together")
 	}
-	return nil
+	return o.bastions.check()
 }
 
 // fenceFile gives where the fence is: beside the key, and, if that is held

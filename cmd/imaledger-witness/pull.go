@@ -116,9 +116,13 @@ func (p pull) kept(dir string) ([]witness.Log, error) {
 	return logs, nil
 }
 
-// keep keeps what the list has added.
+// keep keeps what the list has added. What could not be read again, because it has
+// become too much, is refused: it would keep the witness from starting.
 func (p pull) keep(dir string, logs []witness.Log) error {
 	text, err := witness.FormatLogList(logs)
+	if err == nil {
+		_, err = witness.ParseLogList(text)
+	}
 	if err != nil {
 		return err
 	}

@@ -47,14 +47,15 @@ type sources struct {
 	own    *cli.Reloaded[[]witness.Log]
 	logger *slog.Logger
 	pulls  []pull
-	dir    string // of what was pulled
+	keys   []*witness.Key // of the witness
+	dir    string         // of what was pulled
 
 	mu     sync.Mutex
 	pulled []witness.Log
 }
 
-func openSources(list []logSource, pulls []pull, state string, logger *slog.Logger) (*sources, error) {
-	s := &sources{logger: logger, pulls: pulls, dir: filepath.Join(state, "lists")}
+func openSources(list []logSource, pulls []pull, state string, keys []*witness.Key, logger *slog.Logger) (*sources, error) {
+	s := &sources{logger: logger, pulls: pulls, keys: keys, dir: filepath.Join(state, "lists")}
 	var files []string
 	for _, source := range list {
 		if source.file != "" {
@@ -86,11 +87,19 @@ func openSources(list []logSource, pulls []pull, state string, logger *slog.Logg
 	return s, nil
 }
 
-// add adds what a list has and nobody had before.
+// add adds what a list has and nobody had before. A log that the witness's keys
+// cannot sign for is left out: it must not keep the others out.
 func (s *sources) add(p pull, logs []witness.Log) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var err error
+	logs = slices.DeleteFunc(slices.Clone(logs), func(l witness.Log) bool {
+		err := witness.CheckLog(s.keys, &l)
+		if err != nil {
+			s.logger.Warn("a list of others has a log that cannot be cosigned for", "list", p.url, "error", err)
+		}
+		return err != nil
+	})
 	if s.pulled, err = witness.AddLogs(s.pulled, logs); err != nil {
 		s.logger.Warn("a list of others changes logs, which it cannot", "list", p.url, "error", err)
 	}
