@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"html"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/imaledger/imaledger/witness"
@@ -15,6 +19,26 @@ type page struct {
 	witness *witness.Witness
 	keys    []*witness.Key
 	now     func() time.Time
+
+	mu   sync.Mutex
+	logs []witness.Status // by origin
+	asOf time.Time        // when the witness was asked for them
+}
+
+const (
+	pageRows = 1000        // logs on one page
+	pageAge  = time.Second // what is shown may be older by this
+)
+
+// status gives the logs, and when they were as they are. People who look must not
+// cost the witness more than one look at all logs a second.
+func (p *page) status() ([]witness.Status, time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := p.now(); p.logs == nil || now.Sub(p.asOf).Abs() >= pageAge {
+		p.logs, p.asOf = p.witness.Status(), now
+	}
+	return p.logs, p.asOf
 }
 
 const pageTime = "2006-01-02 15:04:05Z"
@@ -32,7 +56,7 @@ As of %[2]s it %[3]s.</p>
 `
 
 // ServeHTTP implements http.Handler.
-func (p *page) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
 	w.Header().Set("Cache-Control", "no-cache")
@@ -40,13 +64,19 @@ func (p *page) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	if p.witness.Err() != nil {
 		state = "cosigns nothing"
 	}
-	fmt.Fprintf(w, pageHead, html.EscapeString(p.keys[0].Name()), p.now().UTC().Format(pageTime), state)
+	logs, asOf := p.status()
+	fmt.Fprintf(w, pageHead, html.EscapeString(p.keys[0].Name()), asOf.UTC().Format(pageTime), state)
 	for _, k := range p.keys {
 		fmt.Fprintf(w, "<p><code>%s</code></p>\n", html.EscapeString(k.VKey()))
 	}
-	logs := p.witness.Status()
-	fmt.Fprintf(w, "<h2>Logs</h2>\n<table><tr><th>Log<th>Size<th>Last cosigned<th>\n")
-	for _, l := range logs {
+	fmt.Fprintf(w, "<h2>Logs: %d</h2>\n<table><tr><th>Log<th>Size<th>Last cosigned<th>\n", len(logs))
+	// The next page begins after the last log of this one, whatever came between.
+	from, found := slices.BinarySearchFunc(logs, r.URL.Query().Get("after"), func(l witness.Status, origin string) int { return strings.Compare(l.Origin, origin) })
+	if found {
+		from++
+	}
+	shown := logs[from:min(from+pageRows, len(logs))]
+	for _, l := range shown {
 		note := ""
 		if !l.Trusted {
 			note = "remembered, and not cosigned for any more"
@@ -58,6 +88,9 @@ func (p *page) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, "<tr><td><a href=\"%s/checkpoint\">%s</a><td class=n>%d<td>%s<td>%s\n", l.Hash, html.EscapeString(l.Origin), l.Size, l.At.Format(pageTime), note)
 	}
 	fmt.Fprint(w, "</table>\n")
+	if from+len(shown) < len(logs) {
+		fmt.Fprintf(w, "<p><a href=\"?after=%s\">More</a></p>\n", html.EscapeString(url.QueryEscape(shown[len(shown)-1].Origin)))
+	}
 	if files, err := p.witness.Evidence(); err == nil && len(files) > 0 {
 		fmt.Fprintf(w, "<p>Evidence that a log signed two histories: %d. Ask the operator for the files.</p>\n", len(files))
 	}
