@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -23,7 +22,6 @@ import (
 
 	"github.com/transparency-dev/merkle/rfc6962"
 	"github.com/transparency-dev/merkle/testonly"
-	"golang.org/x/crypto/ssh"
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/imaledger/imaledger/witness"
@@ -33,7 +31,6 @@ const (
 	figureLogs   = 64
 	figureSizes  = 2500
 	figureTime   = 6 * time.Second
-	litewitness  = "filippo.io/torchwood/cmd/litewitness@v0.9.0"
 	bareChildEnv = "IMALEDGER_WITNESS_BARE"
 )
 
@@ -263,92 +260,19 @@ func bare(file string) error {
 	}))
 }
 
-// startLitewitness starts the witness that is compared with, which wants its key
-// from an ssh-agent and its logs in SQLite.
-func startLitewitness(t *testing.T, logs []*figureLog) string {
-	t.Helper()
-	dir := t.TempDir()
-	install := exec.Command("go", "install", litewitness)
-	install.Env = append(os.Environ(), "GOBIN="+dir)
-	if out, err := install.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	_, private, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := ssh.NewSignerFromKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	startAgent(t, dir+"/agent", private)
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	free.Close()
-	start := func() *exec.Cmd {
-		return exec.Command(dir+"/litewitness", "-name", "witness.example/lite", "-db", dir+"/db", "-ssh-agent", dir+"/agent",
-			"-key", ssh.FingerprintSHA256(signer.PublicKey()), "-listen", free.Addr().String())
-	}
-	// Once to make its tables.
-	url := "http://" + free.Addr().String() + "/"
-	first := start()
-	if err := first.Start(); err != nil {
-		t.Fatal(err)
-	}
-	answers(t, url)
-	first.Process.Kill()
-	first.Wait()
-	script := "import sqlite3\nd = sqlite3.connect(" + fmt.Sprintf("%q", dir+"/db") + ")\n"
+func vkeysOf(logs []*figureLog) []string {
+	var vkeys []string
 	for _, l := range logs {
-		origin, _, _ := strings.Cut(l.vkey, "+")
-		script += fmt.Sprintf("d.execute('INSERT INTO log VALUES (?, 0, ?)', (%q, '47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='))\n", origin)
-		script += fmt.Sprintf("d.execute('INSERT INTO key VALUES (?, ?)', (%q, %q))\n", origin, l.vkey)
+		vkeys = append(vkeys, l.vkey)
 	}
-	python := exec.Command("python3", "-")
-	python.Stdin = strings.NewReader(script + "d.commit()\n")
-	if out, err := python.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	startProcess(t, start())
-	answers(t, url)
-	return url
-}
-
-func answers(t *testing.T, url string) {
-	t.Helper()
-	for range 200 {
-		if answer, err := http.Get(url); err == nil {
-			answer.Body.Close()
-			return
-		}
-		time.Sleep(25 * time.Millisecond)
-	}
-	t.Fatalf("%s does not answer", url)
-}
-
-// startProcess starts a program that ends with the test, and gives its output.
-func startProcess(t *testing.T, cmd *exec.Cmd) *bufio.Scanner {
-	t.Helper()
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	return bufio.NewScanner(stdout)
+	return vkeys
 }
 
 // TestFigures prints the figures of the README, and holds them to what it says.
 func TestFigures(t *testing.T) {
 	logs := figureLogsOf(t, figureLogs, figureSizes)
-	ours, theirs, least := startOurs(t, logs), startLitewitness(t, logs), startBare(t, logs)
+	ours, least := startOurs(t, logs), startBare(t, logs)
+	theirs, _ := startLitewitness(t, vkeysOf(logs))
 	a, b, c := grow(t, ours, logs, figureTime), grow(t, theirs, logs, figureTime), grow(t, least, logs, figureTime)
 	t.Logf("%d growing logs: ours        %v", figureLogs, a)
 	t.Logf("%d growing logs: litewitness %v", figureLogs, b)
@@ -358,7 +282,8 @@ func TestFigures(t *testing.T) {
 		t.Error("slower than promised")
 	}
 	one := figureLogsOf(t, 1, 2)
-	ours, theirs = startOurs(t, one), startLitewitness(t, one)
+	ours = startOurs(t, one)
+	theirs, _ = startLitewitness(t, vkeysOf(one))
 	a, b = refresh(t, ours, one[0], figureTime/2), refresh(t, theirs, one[0], figureTime/2)
 	t.Logf("same-size refresh: ours        %v", a)
 	t.Logf("same-size refresh: litewitness %v", b)
