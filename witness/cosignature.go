@@ -116,7 +116,7 @@ func (k *Key) cosigned(c *checkpoint) (timestamp uint64, found bool, err error) 
 		if s.name != k.name || s.keyID != k.keyID {
 			continue
 		}
-		if len(s.signature) <= timestampSize || k.alg == algMLDSA44 && len(c.origin) > maxSignedOrigin {
+		if !s.canonical || len(s.signature) <= timestampSize || k.alg == algMLDSA44 && len(c.origin) > maxSignedOrigin {
 			return 0, false, fmt.Errorf("the cosignature of %s+%08x cannot be one", k.name, k.keyID)
 		}
 		t := binary.BigEndian.Uint64(s.signature)

@@ -24,6 +24,13 @@ func corrupt(t testing.TB, signed string) string {
 	return head + base64.StdEncoding.EncodeToString(blob) + "\n"
 }
 
+// freeBits sets a bit of a note's last base64 digit that is of no byte.
+func freeBits(signed string) string {
+	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	at := strings.LastIndex(signed, "=\n") - 1
+	return signed[:at] + string(digits[strings.IndexByte(digits, signed[at])|1]) + signed[at+1:]
+}
+
 // lastLine gives the last signature line of a note.
 func lastLine(signed string) string {
 	return signed[strings.LastIndex(signed, "— "):]
@@ -101,6 +108,8 @@ func TestAddCheckpoint(t *testing.T) {
 		{"no signature", 403, "old 7\n" + proof + "\n" + text + "\n"},
 		{"only a key of the same name", 403, "old 7\n" + proof + "\n" + sign(t, text, stranger.signer)},
 		{"a known key's signature altered", 403, corrupt(t, good)},
+		{"a known key's signature with bits after it", 403, freeBits(good)},
+		{"a stranger's signature with bits after it", 200, good + "— witness.example/w9 AAAAAAB=\n"},
 		{"a known key's signature of another text", 403, "old 7\n" + proof + "\n" + text + "\n" + lastLine(sign(t, log.text(log.tree, 13), log.signer))},
 		{"a second line of a known key, altered", 403, good + lastLine(corrupt(t, signed))},
 		{"a first line of a known key, altered", 403, "old 7\n" + proof + "\n" + corrupt(t, signed) + lastLine(signed)},

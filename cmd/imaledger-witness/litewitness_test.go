@@ -105,4 +105,3 @@ func startProcess(t *testing.T, cmd *exec.Cmd) *bufio.Scanner {
 	})
 	return bufio.NewScanner(stdout)
 }
-
