@@ -268,7 +268,7 @@ func TestDifferences(t *testing.T) {
 	}
 	_, ours, stop := startService(t, 2, args...)
 	defer stop()
-	theirs, _ := startLitewitness(t, vkeys)
+	theirs := newLitewitness(t).start(t, vkeys)
 	table := "| request | the text says | imaledger-witness | litewitness v0.9.0 |\n|---|---|---|---|\n"
 	same := 0
 	for i, d := range rows {

@@ -272,7 +272,7 @@ func vkeysOf(logs []*figureLog) []string {
 func TestFigures(t *testing.T) {
 	logs := figureLogsOf(t, figureLogs, figureSizes)
 	ours, least := startOurs(t, logs), startBare(t, logs)
-	theirs, _ := startLitewitness(t, vkeysOf(logs))
+	theirs := newLitewitness(t).start(t, vkeysOf(logs))
 	a, b, c := grow(t, ours, logs, figureTime), grow(t, theirs, logs, figureTime), grow(t, least, logs, figureTime)
 	t.Logf("%d growing logs: ours        %v", figureLogs, a)
 	t.Logf("%d growing logs: litewitness %v", figureLogs, b)
@@ -283,7 +283,7 @@ func TestFigures(t *testing.T) {
 	}
 	one := figureLogsOf(t, 1, 2)
 	ours = startOurs(t, one)
-	theirs, _ = startLitewitness(t, vkeysOf(one))
+	theirs = newLitewitness(t).start(t, vkeysOf(one))
 	a, b = refresh(t, ours, one[0], figureTime/2), refresh(t, theirs, one[0], figureTime/2)
 	t.Logf("same-size refresh: ours        %v", a)
 	t.Logf("same-size refresh: litewitness %v", b)

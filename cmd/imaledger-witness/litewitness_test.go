@@ -20,13 +20,20 @@ import (
 
 const litewitness = "filippo.io/torchwood/cmd/litewitness@v0.9.0"
 
-// startLitewitness starts the witness that is compared with, which wants its key
-// from an ssh-agent and its logs in SQLite.
-func startLitewitness(t *testing.T, vkeys []string) (url, vkey string) {
+// A liteWitness is the witness that is compared with, which wants its key from an
+// ssh-agent and its logs in SQLite.
+type liteWitness struct {
+	url, vkey string
+	dir       string
+	command   func() *exec.Cmd
+}
+
+// newLitewitness builds it and makes its key and its tables.
+func newLitewitness(t *testing.T) *liteWitness {
 	t.Helper()
-	dir := t.TempDir()
+	w := &liteWitness{dir: t.TempDir()}
 	install := exec.Command("go", "install", litewitness)
-	install.Env = append(os.Environ(), "GOBIN="+dir)
+	install.Env = append(os.Environ(), "GOBIN="+w.dir)
 	if out, err := install.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -38,26 +45,33 @@ func startLitewitness(t *testing.T, vkeys []string) (url, vkey string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	startAgent(t, dir+"/agent", private)
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	startAgent(t, w.dir+"/agent", private)
+	const name = "witness.example/lite"
+	cosigner, err := torchwood.NewCosignatureSigner(name, private)
 	if err != nil {
 		t.Fatal(err)
 	}
-	free.Close()
-	start := func() *exec.Cmd {
-		return exec.Command(dir+"/litewitness", "-name", "witness.example/lite", "-db", dir+"/db", "-ssh-agent", dir+"/agent",
-			"-key", ssh.FingerprintSHA256(signer.PublicKey()), "-listen", free.Addr().String())
+	w.vkey = cosigner.Verifier().String()
+	listen := "127.0.0.1:" + freePort(t)
+	w.url = "http://" + listen + "/"
+	w.command = func() *exec.Cmd {
+		return exec.Command(w.dir+"/litewitness", "-name", name, "-db", w.dir+"/db", "-ssh-agent", w.dir+"/agent",
+			"-key", ssh.FingerprintSHA256(signer.PublicKey()), "-listen", listen)
 	}
-	// Once to make its tables.
-	url = "http://" + free.Addr().String() + "/"
-	first := start()
+	first := w.command()
 	if err := first.Start(); err != nil {
 		t.Fatal(err)
 	}
-	answers(t, url)
+	answers(t, w.url)
 	first.Process.Kill()
 	first.Wait()
-	script := "import sqlite3\nd = sqlite3.connect(" + fmt.Sprintf("%q", dir+"/db") + ")\n"
+	return w
+}
+
+// start starts it with logs, and gives its URL.
+func (w *liteWitness) start(t *testing.T, vkeys []string) (url string) {
+	t.Helper()
+	script := "import sqlite3\nd = sqlite3.connect(" + fmt.Sprintf("%q", w.dir+"/db") + ")\n"
 	for _, vkey := range vkeys {
 		origin, _, _ := strings.Cut(vkey, "+")
 		script += fmt.Sprintf("d.execute('INSERT INTO log VALUES (?, 0, ?)', (%q, '47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='))\n", origin)
@@ -68,13 +82,24 @@ func startLitewitness(t *testing.T, vkeys []string) (url, vkey string) {
 	if out, err := python.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	startProcess(t, start())
-	answers(t, url)
-	cosigner, err := torchwood.NewCosignatureSigner("witness.example/lite", private)
+	startProcess(t, w.command())
+	answers(t, w.url)
+	return w.url
+}
+
+// freePort gives a port that nobody listens on.
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return url, cosigner.Verifier().String()
+	defer listener.Close()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 func answers(t *testing.T, url string) {
