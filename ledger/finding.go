@@ -123,6 +123,7 @@ const (
 	AnchorAfterLeaf Code = "anchor-after-leaf"
 	TimeOrder       Code = "time-order"
 	TimeUnbounded   Code = "time-unbounded"
+	CheckpointStale Code = "checkpoint-stale"
 
 	EnrolmentUnsigned        Code = "enrolment-unsigned"
 	EnrolmentGrade           Code = "enrolment-grade"
@@ -200,6 +201,7 @@ var codeTable = []codeDescription{
 	{AnchorAfterLeaf, Contradicted, "a segment is anchored to a tree that had it already"},
 	{TimeOrder, Contradicted, "an entry was witnessed before the checkpoint that it is anchored to"},
 	{TimeUnbounded, Noted, "the policy demands no witness, so nothing brackets the time"},
+	{CheckpointStale, Undecided, "the newest checkpoint is older than the trust folder allows, or its age is not known"},
 
 	{EnrolmentUnsigned, Contradicted, "fewer registrars than the trust folder demands have signed an enrolment"},
 	{EnrolmentGrade, Contradicted, "the trust folder does not accept the grade of an enrolment"},

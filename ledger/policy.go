@@ -21,6 +21,11 @@ type Policy struct {
 	keys      map[noteKey]PolicyKey // both, by what a signature line has of a key
 	nodes     []policyNode          // witnesses and groups by definition; members stand before
 	quorum    int                   // index of a node, -1 for none
+
+	// What the trust folder's rules add: who runs a witness, by node, empty for one
+	// that does not lead to the quorum; and how many of them must stand behind it.
+	operators   []string
+	independent int
 }
 
 // A PolicyKey is a log or a witness of a policy.
@@ -63,7 +68,8 @@ func (p *Policy) Origin() string {
 // Witnesses returns the policy's witnesses.
 func (p *Policy) Witnesses() []PolicyKey { return slices.Clone(p.witnesses) }
 
-// QuorumSize returns the fewest witnesses that meet the quorum, 0 for none.
+// QuorumSize returns the fewest witnesses that meet the quorum, 0 for none. More
+// may be needed where the trust folder demands several operators.
 func (p *Policy) QuorumSize() int {
 	if p.quorum < 0 {
 		return 0
@@ -104,22 +110,32 @@ func (p *Policy) Meets(labels ...string) bool {
 // there are nodes and adds.
 type policyTally struct {
 	*Policy
-	count []int // by node: how many of its members have witnessed
-	met   bool  // whether the quorum is
+	count   []int           // by node: how many of its members have witnessed
+	reached bool            // whether the quorum's node has
+	behind  map[string]bool // operators whose witnesses have
+	met     bool            // whether the checkpoint counts
 }
 
 func (p *Policy) tally() *policyTally {
-	return &policyTally{p, make([]int, len(p.nodes)), p.quorum < 0}
+	return &policyTally{p, make([]int, len(p.nodes)), p.quorum < 0, make(map[string]bool), p.quorum < 0}
 }
 
 // add counts the witness at a node. Adding it again changes nothing.
 func (t *policyTally) add(node int) {
+	if t.independent > 0 && t.operators[node] != "" {
+		t.behind[t.operators[node]] = true
+	}
+	t.climb(node)
+	t.met = t.reached && len(t.behind) >= t.independent
+}
+
+func (t *policyTally) climb(node int) {
 	for i := node; i >= 0; i = t.nodes[i].parent {
 		t.count[i]++
 		if t.count[i] != t.nodes[i].k {
 			return // not yet, or it has counted upwards before
 		}
-		t.met = t.met || i == t.quorum
+		t.reached = t.reached || i == t.quorum
 	}
 }
 
@@ -171,7 +187,11 @@ func (p *Policy) describe() string {
 	if p.quorum < 0 {
 		return "none"
 	}
-	return p.describeNode(p.quorum)
+	need := p.describeNode(p.quorum)
+	if p.independent > 0 {
+		need += fmt.Sprintf(", run by at least %d operators", p.independent)
+	}
+	return need
 }
 
 func (p *Policy) describeNode(i int) string {

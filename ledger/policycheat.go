@@ -69,7 +69,11 @@ func (p *Policy) Words() []string {
 		return append(lines, "and by nobody else: no witness is asked.")
 	}
 	lines = append(lines, "and cosigned by")
-	return append(lines, p.words(p.quorum, "  ")...)
+	lines = append(lines, p.words(p.quorum, "  ")...)
+	if p.independent > 0 {
+		lines = append(lines, fmt.Sprintf("who are run by at least %d different operators.", p.independent))
+	}
+	return lines
 }
 
 func (p *Policy) words(i int, indent string) []string {

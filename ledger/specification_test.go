@@ -151,7 +151,7 @@ func TestProofSpecification(t *testing.T) {
 				s.want(t, "ok", (&Proof{Index: 3, Hashes: s.path(7, 3), Checkpoint: h.note(s.log.line(h, 0), s.w1.line(h, at), s.w2.line(h, at))}).Marshal())
 			}
 		}},
-		{"Application policy may apply additional constraints on the timestamps.", "the trust folder's max-age; TestMaxAge", nil},
+		{"Application policy may apply additional constraints on the timestamps.", "the trust folder's max-age; TestFresh", nil},
 	})
 }
 

@@ -3,6 +3,7 @@ package ledger
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -43,6 +44,10 @@ type Rules struct {
 	Grades     []Grade // accepted
 	Reason     string  // why grade software is accepted, empty if it is not
 	AllowSHA1  bool    // whether SHA-1 alone may bind records
+
+	WitnessedBy map[string]string // who runs a witness, by the witness's name in the policy
+	Independent int               // how many of them must stand behind a checkpoint; 0 if that is not asked
+	MaxAge      uint64            // seconds since a quorum vouched for the newest checkpoint; 0 for any
 }
 
 // ParseTrust reads a trust folder's files; roots has the contents of the
@@ -55,6 +60,12 @@ func ParseTrust(policy, rules []byte, roots ...[]byte) (*Trust, error) {
 	t := &Trust{Policy: p}
 	if t.Rules, err = ParseRules(rules); err != nil {
 		return nil, fmt.Errorf("%s: %w", TrustRulesFile, err)
+	}
+	if t.Policy, err = p.independentOf(t.WitnessedBy, t.Independent); err == nil && t.MaxAge > 0 && p.quorum < 0 {
+		err = errors.New("max-age: the policy demands no witness, so that no time is known")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", TrustRulesFile, &FormatError{Format: TrustRulesFormat, What: err.Error()})
 	}
 	for _, b := range roots {
 		list, err := parseRoots(b)
@@ -73,6 +84,7 @@ func ParseRules(b []byte) (Rules, error) {
 		return Rules{}, &FormatError{Format: TrustRulesFormat, What: fmt.Sprintf("%d bytes, at most %d", len(b), MaxTrustRules)}
 	}
 	r := rulesReader{textReader: newTextReader(TrustRulesFormat, string(b)), names: make(map[string]bool), keys: make(map[string]string)}
+	r.WitnessedBy = make(map[string]string)
 	for r.err == nil && r.rest != "" {
 		r.rule(r.next())
 	}
@@ -107,9 +119,36 @@ func (r *rulesReader) rule(line string) {
 		r.grade(value)
 	case line == "allow sha1" && !r.AllowSHA1:
 		r.AllowSHA1 = true
+	case key == "witness":
+		r.witness(value)
+	case key == "independent" && r.Independent == 0:
+		if r.Independent = int(min(r.parseNumber(key, value), maxPolicyKeys+1)); r.Independent == 0 {
+			r.fail("independent: want how many operators must stand behind a checkpoint, 1 or more")
+		}
+	case key == "max-age" && r.MaxAge == 0:
+		if r.MaxAge = r.parseNumber(key, value); r.MaxAge == 0 || r.MaxAge > maxMaxAge {
+			r.fail("max-age: want seconds, 1 to %d", maxMaxAge)
+		}
 	default:
-		r.fail("%.64q: unknown, or said before; want registrar, registrars, operator, grade, or allow sha1", line)
+		r.fail("%.64q: unknown, or said before; want registrar, registrars, operator, grade, allow sha1, witness, independent, or max-age", line)
 	}
+}
+
+// maxMaxAge is a hundred years in seconds: what is longer is a mistake in the unit.
+const maxMaxAge = 100 * 366 * 24 * 60 * 60
+
+// witness notes who runs a witness: witness <name in the policy> by <operator>.
+func (r *rulesReader) witness(value string) {
+	name, operator, by := strings.Cut(value, " by ")
+	switch {
+	case !by || name == "" || strings.Contains(name, " ") || !validText(operator):
+		r.fail("witness: want its name in the policy, by, and who runs it")
+	case r.WitnessedBy[name] != "":
+		r.fail("witness %.64q: said before", name)
+	case len(r.WitnessedBy) == maxPolicyKeys:
+		r.fail("witness: more than %d", maxPolicyKeys)
+	}
+	r.WitnessedBy[name] = operator
 }
 
 func (r *rulesReader) grade(value string) {

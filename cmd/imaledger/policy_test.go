@@ -51,6 +51,53 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
+// Of a trust folder it says what the rules demand beside the policy.
+func TestPolicyOfTrustFolder(t *testing.T) {
+	_, log, err := note.GenerateKey(rand.Reader, "log.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, registrar, err := note.GenerateKey(rand.Reader, "registrar.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy, names := "log "+log+"\n", ""
+	for i := range 4 {
+		policy += fmt.Sprintf("witness w%d %s\n", i, must(witness.GenerateKey(rand.Reader, fmt.Sprintf("w%d.example", i)))(t).VKey())
+		names += fmt.Sprintf(" w%d", i)
+	}
+	policy += "group g 3" + names + "\nquorum g\n"
+	rules := "imaledger/trust/v1\nregistrar " + registrar + "\nregistrars 1\ngrade certificate\n"
+	for _, test := range []struct {
+		rules  string
+		code   int
+		stdout []string
+		stderr string
+	}{
+		{rules, cli.ExitOK, []string{"3 witnesses' keys"}, ""},
+		{rules + "witness w0 by Ann\nwitness w1 by Ann\nwitness w2 by Ann\nwitness w3 by Bob\nmax-age 86400\n", cli.ExitOK,
+			[]string{"at most 24h0m0s ago", "the witnesses of 1 of their operators (Ann): the same"}, ""},
+		{rules + "witness w0 by Ann\nwitness w1 by Ann\nwitness w2 by Ann\nwitness w3 by Bob\nindependent 2\n", cli.ExitOK,
+			[]string{"who are run by at least 2 different operators.", "the witnesses of 2 of their operators (Ann, Bob): the same"}, ""},
+		{rules + "independent 2\n", cli.ExitContradicted, nil, "nobody is named who runs the witness w0"},
+		{rules + "independent two\n", cli.ExitContradicted, nil, "line 5: independent"},
+	} {
+		dir := t.TempDir()
+		writeTest(t, filepath.Join(dir, "policy"), policy)
+		writeTest(t, filepath.Join(dir, "rules"), test.rules)
+		var stdout, stderr bytes.Buffer
+		code := cli.Run(t.Context(), "imaledger", run, []string{"policy", dir}, nil, &stdout, &stderr)
+		if code != test.code || !strings.Contains(stderr.String(), test.stderr) {
+			t.Errorf("%s: code %d, %s", test.rules, code, &stderr)
+		}
+		for _, want := range test.stdout {
+			if !strings.Contains(stdout.String(), want) {
+				t.Errorf("no %q in\n%s", want, &stdout)
+			}
+		}
+	}
+}
+
 // A proof of a log that has nothing to do with us is verified with what it needs
 // alone, and says index, size and times.
 func TestVerifyProof(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -75,6 +76,7 @@ because evidence is missing or erased, or too few witnesses have seen it.`,
 				if err != nil {
 					return err
 				}
+				report.CheckAge(trust, uint64(time.Now().Unix()))
 				checked = append(checked, &checkedBundle{name, report})
 			}
 			if recordFile != "" {

@@ -20,6 +20,9 @@ type Report struct {
 	Log       string `json:"log,omitempty"`
 	TreeSize  uint64 `json:"treeSize,omitempty"`
 	Witnessed uint64 `json:"witnessed,omitempty"` // Unix seconds
+	// Vouched is the latest time at which a quorum saw a checkpoint of the bundle, in
+	// Unix seconds; 0 if none states one.
+	Vouched uint64 `json:"vouched,omitempty"`
 	// Successions are logs of the bundle that follow one another.
 	Successions []Succession `json:"successions,omitempty"`
 
@@ -33,6 +36,18 @@ func (r *Report) Class() ledger.Class { return ledger.Worst(r.Findings) }
 
 func (r *Report) find(code ledger.Code, subject string, format string, args ...any) {
 	r.Findings = append(r.Findings, ledger.Finding{Code: code, Subject: subject, Text: fmt.Sprintf(format, args...)})
+}
+
+// CheckAge adds a finding if the newest checkpoint of the bundle is older than the
+// trust folder allows at the time of the check, in Unix seconds. It is apart from
+// CheckBundle, which gives the same answer everywhere, twice.
+func (r *Report) CheckAge(trust *ledger.Trust, now uint64) {
+	if r.Entries == 0 {
+		return // nothing is claimed of any time
+	}
+	if err := trust.Fresh(r.Vouched, now); err != nil {
+		r.find(ledger.CheckpointStale, "bundle", "%v", err)
+	}
 }
 
 // item is an entry of a bundle with its receipt.
@@ -229,6 +244,7 @@ func (c *bundleCheck) receipt(it item) (*Receipt, error) {
 		if r.Checkpoint.Size > c.TreeSize {
 			c.Log, c.TreeSize, c.Witnessed = r.Checkpoint.Origin, r.Checkpoint.Size, r.NotAfter
 		}
+		c.Vouched = max(c.Vouched, c.trust.Policy.NotBefore(r.Checkpoint))
 		if r.Checkpoint.Origin != it.entry.LogOrigin() {
 			c.find(ledger.EntryWrongLog, it.subject, "made for log %s, stands in log %s", it.entry.LogOrigin(), r.Checkpoint.Origin)
 		}

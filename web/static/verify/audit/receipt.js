@@ -3,7 +3,7 @@
 import { parseCheckpoint } from '../checkpoint.js';
 import { verifyLine } from '../cosignature.js';
 import { rootFromPath } from '../merkle.js';
-import { names } from '../note.js';
+import { ED25519, names } from '../note.js';
 import { parseProof } from '../proof.js';
 import { FormatError, equal, parseHex } from '../text.js';
 
@@ -57,6 +57,7 @@ export async function verifyCheckpoint(policy, bytes) {
       }
       // What one log says of another counts for nothing.
       signed ||= log.name === c.origin;
+      whole ||= log.name === c.origin && log.type === ED25519;
     }
     if (witness) {
       const { ok, time } = await verifyLine(c, witness.key, line.signature);
@@ -66,6 +67,7 @@ export async function verifyCheckpoint(policy, bytes) {
     if (!log && !witness) unknown.push(line.name);
   }
   if (!signed) throw new CheckError('checkpoint-signature', `no line is by a key of the log ${c.origin}`);
+  if (c.extensions.length && !whole) throw new CheckError('checkpoint-signature', 'it has extension lines, which an ML-DSA-44 signature does not cover');
   if (bad) throw new CheckError('cosignature-invalid', `the line by the witness ${bad} does not verify`);
   if (!policy.meets(new Set(cosignatures.map((s) => s.witness.name)))) {
     throw new CheckError('quorum-not-met', `${cosignatures.length} cosignatures do not meet the quorum ${policy.quorum}`);
