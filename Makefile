@@ -6,9 +6,12 @@ FUZZTIME ?= 5s
 PROGRAMS := imaledger imaledgerd imaledger-agent imaledger-witness
 GOFLAGS_RELEASE := -trimpath -ldflags="-s -w"
 
-.PHONY: check tools lint test web fuzz cross demo guest vault build soak bench
+.PHONY: check tools lint test web fuzz cross demo guest vault peers build soak bench
 
-check: tools lint test web fuzz cross demo guest
+check: tools lint test web fuzz cross demo guest peers
+
+# Packages whose tests have figures, which nobody else runs.
+FIGURES := ./ledger ./ledger/server ./ledger/internal/index ./cmd/imaledger-witness
 
 # The examples of ledger/API.md need curl, jq and zstd. Pebble is an ACME authority,
 # nginx a mirror.
@@ -32,10 +35,11 @@ lint:
 	$(GO) vet -tags guest ./cmd/imaledger-agent
 	$(GO) vet -tags web ./ledger/audit
 	$(GO) mod tidy -diff
-	$(GO) vet -tags figures ./ledger/server ./ledger/internal/index ./cmd/imaledger-witness
+	$(GO) vet -tags figures $(FIGURES)
+	$(GO) vet -tags peers ./cmd/imaledger-witness
 	$(GO) vet -tags vault ./cmd/imaledgerd
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
-	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 -tags figures ./ledger/server ./ledger/internal/index ./cmd/imaledger-witness
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 -tags figures,peers $(FIGURES)
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 -tags web ./ledger/audit
 
 # Once for the ratios of speed, one package at a time so that none slows another,
@@ -99,13 +103,17 @@ $(CACHE)/vault:
 vault: $(IMALEDGER_VAULT)
 	$(GO) test -tags vault -run '^TestVault' -count 1 ./cmd/imaledgerd
 
+# Witnesses and logs that others wrote, which are built here: litewitness and Rekor.
+peers:
+	$(GO) test -tags peers -run 'TestDifferences|TestLedgerWithBoth|TestRekor' -count 1 -timeout 30m ./cmd/imaledger-witness
+
 build:
 	@mkdir -p bin
 	CGO_ENABLED=0 $(GO) build $(GOFLAGS_RELEASE) -o bin/ $(PROGRAMS:%=./cmd/%)
 
 bench:
 	$(GO) test -run '^$$' -bench . ./tpm/... ./ledger
-	$(GO) test -tags figures -run TestFigures -v -timeout 60m ./ledger/server ./ledger/internal/index ./cmd/imaledger-witness
+	$(GO) test -tags figures -run TestFigures -v -timeout 60m $(FIGURES)
 
 # Hours of what check does for minutes. A ledger is killed 200 times under 50 hosts,
 # a witness 200 times under 100 logs.

@@ -446,6 +446,12 @@ type receiptSample struct {
 	proof  []byte
 	leaf   Hash
 	checks []func() bool // the bare signature checks
+	torch  torchwood.Policy
+}
+
+// torchwood verifies it by torchwood.
+func (s *receiptSample) torchwood() error {
+	return torchwood.VerifyProof(s.torch, tlog.Hash(s.leaf), s.proof)
 }
 
 func newReceiptSample(t testing.TB) *receiptSample {
@@ -454,6 +460,10 @@ func newReceiptSample(t testing.TB) *receiptSample {
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	sample := &receiptSample{policy: s.policy, leaf: LeafHash([]byte("entry"))}
+	var err error
+	if sample.torch, err = torchwood.ParsePolicy([]byte(s.policyText)); err != nil {
+		t.Fatal(err)
+	}
 	p := &Proof{Index: r.Uint64N(1 << 20)}
 	root := sample.leaf
 	for level := range 20 {
@@ -525,7 +535,7 @@ func TestReceiptCost(t *testing.T) {
 
 func BenchmarkReceipt(b *testing.B) {
 	s := newReceiptSample(b)
-	for name, f := range map[string]func() error{"verify": s.verify, "signatures": s.signatures} {
+	for name, f := range map[string]func() error{"verify": s.verify, "signatures": s.signatures, "torchwood": s.torchwood} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

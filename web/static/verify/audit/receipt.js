@@ -44,6 +44,7 @@ export async function verifyCheckpoint(policy, bytes) {
   const c = parsed('checkpoint-malformed', () => parseCheckpoint(bytes));
   if (!policy.logs.some((k) => k.name === c.origin)) throw new CheckError('checkpoint-unknown-log', `the policy names no log ${c.origin}`);
   let signed = false;
+  let whole = false; // whether the log has signed all lines of the text
   /** @type {import('../policy.js').Cosignature[]} */
   const cosignatures = [];
   const unknown = [];
