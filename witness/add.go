@@ -53,7 +53,8 @@ func (w *Witness) addCheckpoint(body []byte) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", errSignature, err)
 	}
-	log.verified.Store(&verified{trusted, c.text, signatures})
+	// Copies: parts of the request would keep all of it in memory.
+	log.verified.Store(&verified{trusted, strings.Clone(c.text), strings.Clone(signatures)})
 	// SPEC: The old size MUST be equal to or lower than the checkpoint size.
 	// SPEC: Otherwise, the witness MUST respond with a "400 Bad Request" HTTP status code.
 	if r.old > c.size {
@@ -113,7 +114,7 @@ func (w *Witness) addCheckpoint(body []byte) (string, error) {
 		// Size and root are on disk; a later time of the same tree need not be.
 		err = w.state.touch(next.time)
 	} else {
-		err = w.state.put(c.origin, raw, next.time)
+		err = w.state.put(log.origin, raw, next.time)
 	}
 	if err != nil {
 		return "", err

@@ -1,7 +1,12 @@
 package witness
 
 import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -73,6 +78,72 @@ func TestRetiredKey(t *testing.T) {
 	w.Close()
 	c.Now = func() time.Time { return testTime.Add(-time.Hour) }
 	want(t, start(t, c), 503, log.body(t, 12, 13))
+}
+
+// Of a key whose state and fence are both gone nothing says that it is old, but
+// the operator, who must say that it is new.
+func TestOldKeyWithNothing(t *testing.T) {
+	log := newTestLog(t, testOrigin)
+	c := testConfig(t, log)
+	c.Dir = filepath.Join(t.TempDir(), "state")
+	c.Expect = ExpectUsed
+	if _, err := New(c); !errors.Is(err, ErrNoState) {
+		t.Fatalf("%v", err)
+	}
+	c.Expect = ExpectNew
+	w := start(t, c)
+	want(t, w, 200, log.body(t, 0, 7))
+	w.Close()
+	if _, err := New(c); err == nil || !strings.Contains(err.Error(), "the key is called new") {
+		t.Errorf("%v", err)
+	}
+	c.Expect = ExpectUsed
+	w = start(t, c)
+	want(t, w, 422, log.bodyOf(t, log.fork, 7, 7))
+	w.Close()
+	for _, gone := range []string{c.Dir, c.Dir + fenceExt} {
+		if err := os.RemoveAll(gone); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := New(c); err == nil {
+			t.Errorf("started without %s", gone)
+		}
+	}
+}
+
+// Anyone can send a log's checkpoint with as much beside it as a request may have.
+// What the witness remembers of a log does not grow by it.
+func TestMemoryOfLargeRequests(t *testing.T) {
+	const logs = 64
+	var all []*testLog
+	for i := range logs {
+		all = append(all, newTestLog(t, fmt.Sprintf("log.example/%d", i)))
+	}
+	w := start(t, testConfig(t, all...))
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	junk := ""
+	for i := range 20 {
+		junk += fmt.Sprintf("— w%d.example %s\n", i, base64.StdEncoding.EncodeToString(make([]byte, 9000)))
+	}
+	for _, l := range all {
+		want(t, w, 200, l.body(t, 0, 7))
+	}
+	before := heap()
+	for _, l := range all {
+		want(t, w, 200, l.body(t, 7, 9)+junk)
+		want(t, w, 200, l.body(t, 9, 9)+junk)
+		want(t, w, 409, l.body(t, 3, 9)+junk)
+	}
+	grown := int64(heap()) - int64(before)
+	if each := grown / logs; each > 4<<10 {
+		t.Errorf("%d bytes more for each log, after requests of %d bytes", each, len(junk))
+	}
+	runtime.KeepAlive(w)
 }
 
 // A hundred copies of one signature are verified once: who sends them must not

@@ -24,6 +24,9 @@ const (
 
 var errClosed = errors.New("witness is closed")
 
+// ErrNoState is a key that may have signed before, and no memory of what.
+var ErrNoState = errors.New("the witness has no state")
+
 // state is the state directory and its fence.
 type state struct {
 	dir   string
@@ -38,7 +41,7 @@ type state struct {
 
 // openState opens or makes the state directory of the witness with the vkeys, one
 // a line. records has the newest checkpoint of each log, by origin.
-func openState(dir, fenceName, vkeys string, disk disk) (_ *state, records map[string]string, err error) {
+func openState(dir, fenceName, vkeys string, expect Expectation, disk disk) (_ *state, records map[string]string, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("make the state directory: %w", err)
 	}
@@ -46,7 +49,7 @@ func openState(dir, fenceName, vkeys string, disk disk) (_ *state, records map[s
 	if s.lock, err = lock(filepath.Join(dir, lockFile)); err != nil {
 		return nil, nil, err
 	}
-	if records, err = s.open(fenceName, vkeys); err != nil {
+	if records, err = s.open(fenceName, vkeys, expect); err != nil {
 		return nil, nil, errors.Join(err, s.close())
 	}
 	return s, records, nil
@@ -58,7 +61,7 @@ func openState(dir, fenceName, vkeys string, disk disk) (_ *state, records map[s
 // order of each start: the journal is read and written anew, so that what was
 // read is on disk and not in the kernel's memory alone, and then the fence says
 // that this state is the one.
-func (s *state) open(fenceName, vkeys string) (map[string]string, error) {
+func (s *state) open(fenceName, vkeys string, expect Expectation) (map[string]string, error) {
 	if text, err := os.ReadFile(filepath.Join(s.dir, stoppedFile)); err == nil {
 		return nil, fmt.Errorf("this witness stopped for good, and must not start again with this key: %s", strings.TrimSpace(string(text)))
 	} else if !errors.Is(err, fs.ErrNotExist) {
@@ -79,6 +82,11 @@ func (s *state) open(fenceName, vkeys string) (map[string]string, error) {
 	case !old && found && fence.last.sequence > 0:
 		return nil, fmt.Errorf("the state of this witness is gone: %s says that it was used, and %s has no state; "+
 			"a witness that starts from nothing cosigns a second history: bring the state back, or take a new key", fence.name, s.dir)
+	case !old && expect == ExpectUsed && !found:
+		return nil, fmt.Errorf("%w: neither %s nor the fence %s says what this key has signed, and a witness that starts from nothing cosigns a second history: "+
+			"if the key has signed before, bring both back, or take a new key", ErrNoState, s.dir, fence.name)
+	case old && expect == ExpectNew:
+		return nil, fmt.Errorf("the key is called new, and %s has a state of it", s.dir)
 	case !old:
 		s.id = newStateID()
 		if err := s.begin(); err != nil {

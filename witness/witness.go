@@ -20,7 +20,9 @@ type Config struct {
 	Dir  string // its state, see the package comment; made if it does not exist
 	// Fence is a file apart from Dir, best beside the key, that tells an old copy of
 	// Dir from the newest; empty for Dir with ".fence" after it. Made with Dir.
-	Fence  string
+	Fence string
+	// Expect says what must be there at the start.
+	Expect Expectation
 	Now    func() time.Time // clock of the cosignatures; nil for time.Now
 	Logger *slog.Logger     // nil for none
 	// Metrics is where they are registered; nil for nowhere.
@@ -29,6 +31,17 @@ type Config struct {
 	// histories; nil for nothing. Close waits for it.
 	OnEquivocation func(file string)
 }
+
+// An Expectation is what the operator knows of a key's past. Of an old key whose
+// state and fence are both gone nothing tells that it is old, but he.
+type Expectation int
+
+// Expectations.
+const (
+	ExpectAny  Expectation = iota // a state is made where there is neither a state nor a used fence
+	ExpectUsed                    // the key may have signed: without a state the witness does not start
+	ExpectNew                     // the key has never signed: with a state or a used fence the witness does not start
+)
 
 // Witness cosigns the checkpoints of its logs. It is an http.Handler for its
 // submission and its monitoring prefix, and is safe for concurrent use.
@@ -95,7 +108,7 @@ func open(config Config, disk disk) (w *Witness, err error) {
 		fence = filepath.Clean(config.Dir) + fenceExt
 	}
 	var records map[string]string
-	if w.state, records, err = openState(config.Dir, fence, vkeys(w.keys), disk); err != nil {
+	if w.state, records, err = openState(config.Dir, fence, vkeys(w.keys), config.Expect, disk); err != nil {
 		return nil, err
 	}
 	w.floor = w.state.fence.time()

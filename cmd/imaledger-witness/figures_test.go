@@ -175,6 +175,13 @@ func ask(client *http.Client, url, body string) error {
 // startOurs starts this program, as it is built for a release.
 func startOurs(t *testing.T, logs []*figureLog) string {
 	t.Helper()
+	url, _, _ := start(t, ours(t, logs))
+	return url
+}
+
+// ours builds this program and makes its files, and gives its command line.
+func ours(t *testing.T, logs []*figureLog) []string {
+	t.Helper()
 	dir := t.TempDir()
 	bin := filepath.Join(dir, name)
 	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", bin, ".")
@@ -187,15 +194,80 @@ func startOurs(t *testing.T, logs []*figureLog) string {
 		t.Fatal(err)
 	}
 	write(t, dir+"/key", key.Secret(), 0o600)
-	list := "logs/v0\n"
+	var list strings.Builder
+	list.WriteString("logs/v0\n")
 	for _, l := range logs {
-		list += "\nvkey " + l.vkey + "\nqpd 2147483647\ncontact nobody\n"
+		list.WriteString("\nvkey " + l.vkey + "\nqpd 2147483647\ncontact nobody\n")
 	}
-	write(t, dir+"/logs", list, 0o600)
-	lines := startProcess(t, exec.Command(bin, "--listen", "127.0.0.1:0", "--key", dir+"/key", "--logs", dir+"/logs", "--state", dir+"/state"))
+	write(t, dir+"/logs", list.String(), 0o600)
+	return []string{bin, "--listen", "127.0.0.1:0", "--key", dir + "/key", "--logs", dir + "/logs", "--state", dir + "/state"}
+}
+
+// start starts it, and gives its URL, the process, and how long that took.
+func start(t *testing.T, command []string) (url string, process *os.Process, took time.Duration) {
+	t.Helper()
+	cmd := exec.Command(command[0], firstStart(t, command[1:])...)
+	cmd.Stderr = os.Stderr
+	begun := time.Now()
+	lines := startProcess(t, cmd)
 	lines.Scan()
 	lines.Scan()
-	return lines.Text()
+	return lines.Text(), cmd.Process, time.Since(begun)
+}
+
+// resident gives the memory of a process in MiB, as the kernel counts it.
+func resident(t *testing.T, p *os.Process) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kib int
+	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	if _, err := fmt.Sscan(rest, &kib); err != nil {
+		t.Fatal(err)
+	}
+	return kib >> 10
+}
+
+// manyLogs is how many a large witness has.
+const manyLogs = 100_000
+
+// TestFiguresMany: memory and start-up time of a witness that has cosigned 10^5 logs.
+func TestFiguresMany(t *testing.T) {
+	logs := figureLogsOf(t, manyLogs, 1)
+	command := ours(t, logs)
+	url, process, took := start(t, command)
+	t.Logf("%d logs, none cosigned: start %v, %d MiB", manyLogs, took.Round(time.Millisecond), resident(t, process))
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: figureLogs}}
+	begun := time.Now()
+	var group sync.WaitGroup
+	for i := range figureLogs {
+		group.Go(func() {
+			for k := i; k < len(logs); k += figureLogs {
+				if err := ask(client, url, logs[k].bodies[0]); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	t.Logf("each cosigned once, %d at once: %.0f/s, %d MiB", figureLogs, manyLogs/time.Since(begun).Seconds(), resident(t, process))
+	if err := process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	process.Wait()
+	url, process, took = start(t, command)
+	t.Logf("started again, each checked: %v, %d MiB", took.Round(time.Millisecond), resident(t, process))
+	for _, l := range []*figureLog{logs[0], logs[manyLogs-1]} {
+		if err := ask(client, url, l.again); err != nil {
+			t.Error(err)
+		}
+	}
+	if took > time.Minute {
+		t.Error("no start takes a minute")
+	}
 }
 
 // startBare starts a handler that checks the same signature and makes the same,

@@ -40,10 +40,12 @@ beside the key, tells an old state from the newest; keep it with the key.
 
 Example:
   imaledger keygen --kind witness --name witness.example/w1 --out witness.key
-  imaledger-witness --key witness.key --state /var/lib/imaledger-witness \
+  imaledger-witness --new --key witness.key --state /var/lib/imaledger-witness \
       --log log.example+1a2b3c4d+AQ... --listen 127.0.0.1:8081
 
-A configuration file has a flag a line, without its dashes: "listen 0.0.0.0:8081".
+--new is for the first start alone: from then on the witness has a state. One that
+nobody can reach serves through bastions: --bastion bastion.example:443
+--bastion-key bastion.key. A configuration file has a flag a line, without its dashes: "listen 0.0.0.0:8081".
 
 Flags:
 `
@@ -81,7 +83,7 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	if err != nil {
 		return err
 	}
-	config := witness.Config{Keys: keys, Logs: sources.logs(), Dir: o.state, Fence: o.fenceFile(), Logger: log, OnEquivocation: o.hook(ctx, log)}
+	config := witness.Config{Keys: keys, Logs: sources.logs(), Dir: o.state, Fence: o.fenceFile(), Expect: o.expect(), Logger: log, OnEquivocation: o.hook(ctx, log)}
 	if o.metrics != "" {
 		registry := prometheus.NewRegistry()
 		config.Metrics = registry
@@ -90,6 +92,9 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 		}
 	}
 	w, err := witness.New(config)
+	if errors.Is(err, witness.ErrNoState) {
+		return cli.WithHint(cli.Usagef("%w", err), "if it has never signed, start it with --new, this once")
+	}
 	if err != nil {
 		return cli.Usagef("%w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,9 +55,23 @@ func startWitness(t *testing.T, args ...string) (vkey, url string, stop func() i
 	return vkeys[0], url, stop
 }
 
+// firstStart adds --new where the state that the arguments name does not exist.
+func firstStart(t *testing.T, args []string) []string {
+	t.Helper()
+	at := slices.Index(args, "--state")
+	if at < 0 {
+		return args // in a configuration file
+	}
+	if _, err := os.Stat(args[at+1]); err == nil {
+		return args
+	}
+	return append(slices.Clone(args), "--new")
+}
+
 // startService does what startWitness does for a witness of several keys.
 func startService(t *testing.T, keys int, args ...string) (vkeys []string, url string, stop func() int) {
 	t.Helper()
+	args = firstStart(t, args)
 	ctx, cancel := context.WithCancel(t.Context())
 	stdout, in := io.Pipe()
 	code := make(chan int, 1)
@@ -174,7 +189,14 @@ func TestUsage(t *testing.T) {
 		{"key file open to others", []string{"--key", open, "--state", state, "--log", logKey}, "hint: chmod 600"},
 		{"a logs file as key", []string{"--key", "/dev/null", "--state", state, "--log", logKey}, "hint: chmod 600"},
 		{"one key twice", []string{"--key", keyFile, "--state", state, "--log", logKey, "--log", logKey}, "given twice"},
-		{"address", []string{"--key", keyFile, "--state", state, "--log", logKey, "--listen", "nowhere"}, "hint: --listen"},
+		{"address", []string{"--key", keyFile, "--new", "--state", state, "--log", logKey, "--listen", "nowhere"}, "hint: --listen"},
+		{"a new key with a state", []string{"--key", keyFile, "--new", "--state", state, "--log", logKey, "--listen", "nowhere"}, "the key is called new, and " + state + " has a state of it"},
+		{"neither state nor fence", []string{"--key", keyFile, "--state", state + "2", "--fence", state + "3", "--log", logKey}, "hint: if it has never signed, start it with --new"},
+		{"a state without its fence", []string{"--key", keyFile, "--state", state, "--fence", state + "3", "--log", logKey}, "is missing, without which nobody can tell"},
+		{"a fence without its state", []string{"--key", keyFile, "--state", state + "2", "--log", logKey}, "is gone"},
+		{"the same, called new", []string{"--key", keyFile, "--new", "--state", state + "2", "--log", logKey}, "is gone"},
+		{"a bastion and no key for it", []string{"--key", keyFile, "--state", state, "--log", logKey, "--bastion", "b.example:443"}, "--bastion and --bastion-key go together"},
+		{"a bastion without a port", []string{"--key", keyFile, "--state", state, "--log", logKey, "--bastion", "b.example", "--bastion-key", state + "4"}, "missing port"},
 		{"argument", []string{"serve"}, `unexpected argument "serve"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/internal/kms"
+	"github.com/imaledger/imaledger/witness"
 )
 
 // options are what the flags and the configuration file say.
@@ -17,6 +18,7 @@ type options struct {
 	listen      string
 	keys        keyOptions
 	state       string
+	new         bool
 	fence       string
 	logs        []logSource
 	pulls       []pull
@@ -40,6 +42,7 @@ func (o *options) flags(fs *flag.FlagSet) {
 	fs.StringVar(&o.listen, "listen", "127.0.0.1:8081", "serve HTTP on this `address`; port 0 takes a free one")
 	o.keys.flags(fs)
 	fs.StringVar(&o.state, "state", "", "state `directory`, made if it does not exist")
+	fs.BoolVar(&o.new, "new", false, "the key has never signed: make its state; without it a witness that has none does not start, and with it one that has one does not")
 	fs.StringVar(&o.fence, "fence", "", "`file` that knows how far the state has come, apart from it; the first --key with "+fenceExt+" after it unless given")
 	fs.Func("log", "verifier key of a log to cosign for, `vkey`; may be repeated", func(vkey string) error {
 		return o.addLog(logSource{vkey: vkey})
@@ -87,6 +90,14 @@ func (o *options) fenceFile() string {
 		return filepath.Clean(o.state) + fenceExt
 	}
 	return o.keys.names[0] + fenceExt
+}
+
+// expect gives what must be there at the start.
+func (o *options) expect() witness.Expectation {
+	if o.new {
+		return witness.ExpectNew
+	}
+	return witness.ExpectUsed
 }
 
 func (o *options) addLog(s logSource) error {

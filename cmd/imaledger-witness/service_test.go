@@ -209,6 +209,7 @@ listen 127.0.0.1:0
 key %s
 key %s
 state %s
+new true
 logs %s
 tls-certificate %s
 tls-key %s
