@@ -1,14 +1,19 @@
 package cmd_test
 
 import (
+	"crypto/rand"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/mod/sumdb/note"
 )
 
 // TestREADMELedger runs the commands of the README's "Run a ledger" and "Keys", on
@@ -48,6 +53,78 @@ retry() { for i in $(seq 100); do "$@" && return; sleep 0.1; done; return 1; }
 		if !strings.Contains(string(out), want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
+	}
+}
+
+// TestREADMEWitness runs the lines that make a witness by themselves, of
+// witness/README.md, but for the one that installs it. It cosigns for a log that
+// knows nothing of us, and does not start again as new.
+func TestREADMEWitness(t *testing.T) {
+	readme, err := os.ReadFile("../witness/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, script, ok := strings.Cut(string(readme), "\n```\n")
+	script, _, ok2 := strings.Cut(script, "\n```\n")
+	lines := strings.Split(script, "\n")
+	if !ok || !ok2 || len(lines) != 3 || !strings.HasPrefix(lines[0], "go install ") {
+		t.Fatalf("not three lines: %q", script)
+	}
+	bin, dir := t.TempDir(), t.TempDir()
+	if out, err := exec.Command("go", "build", "-o", bin, "./imaledger", "./imaledger-witness").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	skey, vkey, err := note.GenerateKey(rand.Reader, "log.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := note.NewSigner(skey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	shell := func(line string) *exec.Cmd {
+		line = strings.NewReplacer("log.example+1a2b3c4d+AQ...", vkey, "--listen :8081", "--listen "+listen).Replace(line)
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", "exec "+line)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
+		return cmd
+	}
+	public, err := shell(lines[1]).Output()
+	if err != nil || !strings.HasPrefix(string(public), "witness.example/w1+") {
+		t.Fatalf("%q, %v", public, err)
+	}
+	run := shell(lines[2])
+	if err := run.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { run.Process.Kill(); run.Wait() })
+	signed, err := note.Sign(&note.Note{Text: "log.example\n1\n" + strings.Repeat("A", 43) + "=\n"}, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cosigned string
+	for range 200 {
+		answer, err := http.Post("http://"+listen+"/add-checkpoint", "", strings.NewReader("old 0\n\n"+string(signed)))
+		if err != nil {
+			time.Sleep(50 * time.Millisecond)
+			continue
+		}
+		b, err := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if err != nil || answer.StatusCode != http.StatusOK {
+			t.Fatalf("%s %s %v", answer.Status, b, err)
+		}
+		cosigned = string(b)
+		break
+	}
+	if !strings.HasPrefix(cosigned, "— witness.example/w1 ") {
+		t.Fatalf("%q", cosigned)
+	}
+	run.Process.Kill()
+	run.Wait()
+	if out, err := shell(lines[2]).CombinedOutput(); err == nil || !strings.Contains(string(out), "called new") {
+		t.Errorf("started a second time as new: %v, %s", err, out)
 	}
 }
 
