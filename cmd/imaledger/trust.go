@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -133,6 +134,9 @@ func showTrust(cmd *cobra.Command, dir string) error {
 	p := &printer{w: cmd.OutOrStdout()}
 	for _, line := range t.Policy.Words() {
 		p.f("%s\n", line)
+	}
+	if t.MaxAge > 0 {
+		p.f("When evidence is checked, a quorum must have seen its newest checkpoint at most %v ago.\n", time.Duration(t.MaxAge)*time.Second)
 	}
 	p.f("\nAn enrolment counts if %d of these registrars signed it:\n", t.Threshold)
 	for _, k := range t.Registrars {
