@@ -172,7 +172,7 @@ func showTrust(cmd *cobra.Command, dir string) error {
 }
 
 func newTrustAddWitnessCommand() *cobra.Command {
-	var group string
+	var group, runBy string
 	cmd := &cobra.Command{
 		Use:   "add-witness DIR NAME VKEY [URL]",
 		Short: "Add a witness to the policy",
@@ -195,12 +195,27 @@ is then half of them or fewer, which lets two halves be shown two histories, it 
 			if err != nil {
 				return err
 			}
-			policy, err := ledger.ParsePolicy([]byte(content))
+			rulesName := filepath.Join(dir, ledger.TrustRulesFile)
+			rules, err := os.ReadFile(rulesName)
 			if err != nil {
-				return cli.Usagef("with the new witness: %w", err)
+				return cli.Usagef("%w", err)
 			}
+			if runBy != "" {
+				rules = fmt.Appendf(rules, "witness %s by %s\n", args[1], runBy)
+			}
+			// Before either is written: the rules may demand to know who runs it.
+			with, err := ledger.ParseTrust([]byte(content), rules)
+			if err != nil {
+				return cli.WithHint(cli.Usagef("with the new witness: %w", err), "--run-by says who runs it, where the rules demand several operators")
+			}
+			policy := with.Policy
 			if err := replaceFile(name, content); err != nil {
 				return cli.Usagef("%w", err)
+			}
+			if runBy != "" {
+				if err := replaceFile(rulesName, string(rules)); err != nil {
+					return cli.Usagef("%w", err)
+				}
 			}
 			if policy.QuorumSize() > 0 && len(policy.SmallestSplit()) == 0 {
 				fmt.Fprintf(cmd.ErrOrStderr(), "two quorums can now be met by different witnesses: raise the number in the group's line of %s\n", name)
@@ -209,6 +224,7 @@ is then half of them or fewer, which lets two halves be shown two histories, it 
 		},
 	}
 	cmd.Flags().StringVar(&group, "group", "", "`name` of the group")
+	cmd.Flags().StringVar(&runBy, "run-by", "", "`operator` who runs the witness, for rules that demand several")
 	return cmd
 }
 
