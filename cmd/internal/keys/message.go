@@ -13,11 +13,10 @@ import (
 
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/sigstore/sigstore/pkg/signature"
-	"github.com/sigstore/sigstore/pkg/signature/kms"
-	"github.com/sigstore/sigstore/pkg/signature/options"
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/internal/kms"
 	"github.com/imaledger/imaledger/ledger/server"
 )
 
@@ -27,15 +26,14 @@ func (r *Reader) Message(ctx context.Context, key string) (signature.Signer, err
 	if name, where, named := strings.Cut(key, "="); named && name != "" && !strings.ContainsAny(name, "/:") {
 		key = where // others know the key by itself
 	}
-	if server.IsKMS(key) {
-		s, err := openMessageKMS(ctx, key)
-		var none *kms.ProviderNotFoundError
-		if errors.As(err, &none) {
+	if kms.Is(key) {
+		s, err := kms.Open(ctx, key)
+		switch {
+		case errors.Is(err, kms.ErrNone):
 			scheme, _, _ := strings.Cut(key, "://")
-			return nil, cli.WithHint(cli.Usagef("key %s: %w", key, err), "put the program sigstore-kms-%s into a folder of PATH: it is sigstore's plugin for that KMS", scheme)
-		}
-		if err != nil {
-			return nil, cli.Undecidedf("key %s: %w", key, err)
+			return nil, cli.WithHint(cli.Usagef("%w", err), "put the program sigstore-kms-%s into a folder of PATH: it is sigstore's plugin for that KMS", scheme)
+		case err != nil:
+			return nil, cli.Undecidedf("%w", err)
 		}
 		return s, nil
 	}
@@ -57,23 +55,6 @@ func (r *Reader) Message(ctx context.Context, key string) (signature.Signer, err
 	s, err := signature.LoadSigner(private, crypto.SHA256)
 	if err != nil {
 		return nil, cli.Usagef("%s: %w", key, err)
-	}
-	return s, nil
-}
-
-// openMessageKMS: SHA-256 opens a key of any kind; Ed25519 then signs the message
-// itself.
-func openMessageKMS(ctx context.Context, uri string) (signature.Signer, error) {
-	s, err := kms.Get(ctx, uri, crypto.SHA256)
-	if err != nil {
-		return nil, err
-	}
-	public, err := s.PublicKey(options.WithContext(ctx))
-	if err != nil {
-		return nil, err
-	}
-	if _, ok := public.(ed25519.PublicKey); ok {
-		return kms.Get(ctx, uri, crypto.Hash(0))
 	}
 	return s, nil
 }
