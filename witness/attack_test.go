@@ -111,6 +111,36 @@ func TestOldKeyWithNothing(t *testing.T) {
 	}
 }
 
+// A key whose maker left the word for it starts without a state, once.
+func TestNewKey(t *testing.T) {
+	log := newTestLog(t, testOrigin)
+	c := testConfig(t, log)
+	c.Dir, c.Expect = filepath.Join(t.TempDir(), "state"), ExpectUsed
+	fence := c.Dir + fenceExt
+	write(t, fence, []byte(NewFence+"\n"))
+	w := start(t, c)
+	want(t, w, 200, log.body(t, 0, 7))
+	w.Close()
+	if _, err := parseFence(read(t, fence)); err != nil {
+		t.Errorf("the word is no fence yet: %v", err)
+	}
+	if err := os.RemoveAll(c.Dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(c); err == nil || !strings.Contains(err.Error(), "is gone") {
+		t.Errorf("started from nothing: %v", err)
+	}
+	// Nor does the word make a state new that is there.
+	c.Dir = filepath.Join(t.TempDir(), "state")
+	fence = c.Dir + fenceExt
+	write(t, fence, []byte(NewFence))
+	start(t, c).Close()
+	write(t, fence, []byte(NewFence))
+	if _, err := New(c); err == nil {
+		t.Error("a state that somebody called new")
+	}
+}
+
 // Anyone can send a log's checkpoint with as much beside it as a request may have.
 // What the witness remembers of a log does not grow by it.
 func TestMemoryOfLargeRequests(t *testing.T) {

@@ -18,6 +18,10 @@ const fenceFormat = "imaledger-witness/fence/v1"
 // beside it is believed to be the newest there is.
 const adoptFence = "adopt"
 
+// NewFence is what whoever makes a key writes into the file of its fence: the key
+// has never signed. The first start makes a fence of it.
+const NewFence = "new"
+
 // A fence is a small file apart from the state directory, beside the key, that
 // says how far the state had come: a state that is behind it is a copy of an
 // older day, and one that is not there was lost. It is one sector, written in
@@ -28,6 +32,7 @@ const adoptFence = "adopt"
 type fence struct {
 	name string
 	f    *os.File
+	new  bool // whether it said NewFence
 	mu   sync.Mutex
 	last fenceMark // as it is on disk
 }
@@ -57,6 +62,9 @@ func openFence(name string) (f *fence, found, adopt bool, err error) {
 		return f, false, false, nil
 	case string(bytes.TrimSpace(b)) == adoptFence:
 		return f, false, true, nil
+	case string(bytes.TrimSpace(b)) == NewFence:
+		f.new = true
+		return f, false, false, nil
 	default:
 		f.last, err = parseFence(b)
 	}

@@ -82,7 +82,7 @@ func (s *state) open(fenceName, vkeys string, expect Expectation) (map[string]st
 	case !old && found && fence.last.sequence > 0:
 		return nil, fmt.Errorf("the state of this witness is gone: %s says that it was used, and %s has no state; "+
 			"a witness that starts from nothing cosigns a second history: bring the state back, or take a new key", fence.name, s.dir)
-	case !old && expect == ExpectUsed && !found:
+	case !old && expect == ExpectUsed && !found && !fence.new:
 		return nil, fmt.Errorf("%w: neither %s nor the fence %s says what this key has signed, and a witness that starts from nothing cosigns a second history: "+
 			"if the key has signed before, bring both back, or take a new key", ErrNoState, s.dir, fence.name)
 	case old && expect == ExpectNew:

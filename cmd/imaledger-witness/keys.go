@@ -19,7 +19,7 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
-	"github.com/imaledger/imaledger/internal/kms"
+	"github.com/imaledger/imaledger/ledger/kms"
 	"github.com/imaledger/imaledger/witness"
 )
 

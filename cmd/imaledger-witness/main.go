@@ -40,10 +40,11 @@ beside the key, tells an old state from the newest; keep it with the key.
 
 Example:
   imaledger keygen --kind witness --name witness.example/w1 --out witness.key
-  imaledger-witness --new --key witness.key --state /var/lib/imaledger-witness \
+  imaledger-witness --key witness.key --state /var/lib/imaledger-witness \
       --log log.example+1a2b3c4d+AQ... --listen 127.0.0.1:8081
 
---new is for the first start alone: from then on the witness has a state. One that
+keygen notes beside the key that it has never signed, and the first start takes the
+note; a key that was made elsewhere wants --new at its first start. A witness that
 nobody can reach serves through bastions: --bastion bastion.example:443
 --bastion-key bastion.key. A configuration file has a flag a line, without its dashes: "listen 0.0.0.0:8081".
 

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
-	"github.com/imaledger/imaledger/internal/kms"
+	"github.com/imaledger/imaledger/ledger/kms"
 	"github.com/imaledger/imaledger/witness"
 )
 

@@ -58,6 +58,12 @@ witnesses. imaledger-witness signs with one of either type, or with both.`,
 			if err := writeKey(out, skey); err != nil {
 				return err
 			}
+			if kind == kindWitness {
+				// A witness starts from nothing only with a key that has never signed.
+				if err := os.WriteFile(out+".fence", []byte(witness.NewFence+"\n"), 0o600); err != nil {
+					return cli.WithHint(cli.Usagef("write the fence: %w", err), "the key is made; imaledger-witness --new starts with it")
+				}
+			}
 			if _, err := fmt.Fprintln(command.OutOrStdout(), vkey); err != nil {
 				return fmt.Errorf("print the verifier key of %s: %w", out, err)
 			}

@@ -5,7 +5,7 @@ import (
 	"crypto/ed25519"
 	"fmt"
 
-	"github.com/imaledger/imaledger/internal/kms"
+	"github.com/imaledger/imaledger/ledger/kms"
 )
 
 // OpenKMS makes a signer of notes of a key that never leaves its KMS, named by

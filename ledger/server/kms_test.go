@@ -14,7 +14,7 @@ import (
 	"github.com/sigstore/sigstore/pkg/signature/kms/fake"
 	"golang.org/x/mod/sumdb/note"
 
-	"github.com/imaledger/imaledger/internal/kms"
+	"github.com/imaledger/imaledger/ledger/kms"
 )
 
 // TestOpenKMS opens keys of sigstore's fake KMS.

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
-	"github.com/imaledger/imaledger/internal/kms"
+	"github.com/imaledger/imaledger/ledger/kms"
 	"github.com/imaledger/imaledger/ledger/server"
 )
 
