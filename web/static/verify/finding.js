@@ -21,6 +21,7 @@ export const CODES = {
   'cosignature-invalid': [CONTRADICTED, 'a line by a witness of the policy does not verify'],
   'quorum-not-met': [UNDECIDED, 'fewer witnesses than the policy demands have cosigned the checkpoint'],
   'signature-unknown': [NOTED, 'a checkpoint has signature lines by keys that the policy does not name; nothing vouches for those lines'],
+  'checkpoint-stale': [UNDECIDED, 'the newest checkpoint is older than the trust folder allows, or its age is not known'],
   'log-split': [CONTRADICTED, 'the log signed two histories'],
   'log-tiles': [CONTRADICTED, 'what the log serves does not lead to the root that it signed'],
   'log-rollback': [UNDECIDED, 'the log shows an older checkpoint than it has shown before'],

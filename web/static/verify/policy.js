@@ -22,16 +22,48 @@ export class Policy {
     /** @type {string | undefined} name of a witness or a group, or none */
     this.quorum = undefined;
     this.members = new Set();
+    // What the trust folder's rules add: FORMAT.md, section 7.
+    /** @type {Map<string, string>} who runs a witness that the quorum may count */
+    this.operators = new Map();
+    this.independent = 0; // operators who must stand behind a checkpoint
   }
 
   /** Whether these witnesses meet the quorum. @param {Set<string>} names */
-  meets(names, of = /** @type {string} */ (this.quorum)) {
+  meets(names) {
+    if (!this.#reaches(names, /** @type {string} */ (this.quorum))) return false;
+    const behind = new Set([...names].map((n) => this.operators.get(n)).filter((o) => o !== undefined));
+    return behind.size >= this.independent;
+  }
+
+  /** @param {Set<string>} names @param {string} of @returns {boolean} */
+  #reaches(names, of) {
     if (of === 'none') return true;
     const group = this.groups.get(of);
     if (!group) return names.has(of);
-    /** @type {number} */
-    const met = group.members.filter((m) => this.meets(names, m)).length;
-    return met >= group.threshold;
+    return group.members.filter((m) => this.#reaches(names, m)).length >= group.threshold;
+  }
+
+  /** The witnesses that the quorum may count. @returns {string[]} names */
+  counted(of = /** @type {string} */ (this.quorum)) {
+    const group = this.groups.get(of);
+    if (group) return group.members.flatMap((m) => this.counted(m));
+    return of === 'none' ? [] : [of];
+  }
+
+  /** Demands that k operators stand behind a checkpoint. @param {Map<string, string>} operators by witness @param {number} k */
+  demand(operators, k) {
+    for (const name of operators.keys()) {
+      if (!this.witnesses.has(name)) throw new FormatError('the policy has no witness of this name');
+    }
+    if (!k) return;
+    if (this.quorum === 'none') throw new FormatError('independent: the policy demands no witness');
+    for (const name of this.counted()) {
+      const who = operators.get(name);
+      if (who === undefined) throw new FormatError('independent: nobody is named who runs a witness of the quorum');
+      this.operators.set(name, who);
+    }
+    if (new Set(this.operators.values()).size < k) throw new FormatError('independent: fewer operators run the witnesses');
+    this.independent = k;
   }
 
   /** The fewest witnesses that meet the quorum. @returns {number} */

@@ -18,6 +18,7 @@ import { checkFrozen, checkSuccession } from './succession.js';
  * @typedef {object} Listener
  * @property {(step: import('./report.js').Step) => void} [step] after each check
  * @property {(part: string, done: number, total: number) => void} [progress] of bytes of the bundle or records of a segment
+ * @property {bigint} [now] time of the check, Unix seconds; without it nothing is said of age
  *
  * @typedef {object} Result
  * @property {'verified' | 'contradicted' | 'undecided'} class
@@ -31,12 +32,16 @@ import { checkFrozen, checkSuccession } from './succession.js';
 /** Bytes of a small file that are read at most: over it, no format allows them. */
 const MAX_SMALL = (1 << 20) + 1;
 
+/** How far a quorum's clocks may be ahead, in seconds. */
+const MAX_SKEW = 300n;
+
 class Check {
   /** @param {import('../trust.js').Trust} trust @param {import('../bundle.js').Source} source @param {Map<string, File>} files @param {Listener} listener */
   constructor(trust, source, files, listener) {
     this.trust = trust;
     this.source = source;
     this.files = files;
+    this.now = listener.now;
     this.report = new Report(listener.step);
     this.leaves = 0;
     /** @type {Map<string, Entry>} by leaf hash, in the order of the manifest */
@@ -79,6 +84,7 @@ class Check {
     await this.hosts.check();
     this.checkFiles();
     this.checkEnds();
+    this.checkAge();
     report.done();
     return this.result();
   }
@@ -115,6 +121,18 @@ class Check {
       if (!named.has(name)) report.add('bundle-unreferenced', 'no entry names this file', undefined, name);
     }
     if (!this.leaves) report.add('entry-missing', 'there is no entry');
+  }
+
+  /** Section 7, max-age: apart from all else, which gives the same answer whenever it is asked. */
+  checkAge() {
+    const { maxAge } = this.trust.rules;
+    if (this.now === undefined || !maxAge || !this.leaves) return;
+    this.report.check('7', 'bundle', 'the newest checkpoint is as new as the trust folder demands');
+    const vouched = [...this.places.receipts.values()].reduce((t, r) => (r.notBefore > t ? r.notBefore : t), 0n);
+    if (!vouched || vouched > this.now + MAX_SKEW || this.now > vouched + maxAge) {
+      this.report.add('checkpoint-stale', vouched ? `a quorum of witnesses saw the newest checkpoint ${this.now - vouched} seconds ago, and the trust folder allows ${maxAge}`
+        : 'no quorum of witnesses states when it saw the newest checkpoint');
+    }
   }
 
   /** Steps 9 and 10. */
