@@ -7,14 +7,11 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
-	"os"
-	"path/filepath"
 
 	"github.com/transparency-dev/tessera/api/layout"
 	"github.com/transparency-dev/tessera/client"
 
 	"github.com/imaledger/imaledger/ledger"
-	"github.com/imaledger/imaledger/ledger/internal/payload"
 )
 
 // The folders and files of a ledger's directory.
@@ -33,41 +30,41 @@ const (
 // how much is done.
 type Progress func(what string, done, total uint64)
 
-// An archive is a ledger's directory that is read and not run: by its auditor, by a
+// An archive is a ledger's storage that is read and not run: by its auditor, by a
 // backup, or while another process serves it.
 type archive struct {
-	dir     string
-	trust   *ledger.Trust
-	log     treeLog
-	addenda *payload.Store
+	*Storage
+	trust *ledger.Trust
+	log   treeLog
 	// published is the newest cosigned checkpoint, nil before the first.
 	published *ledger.Checkpoint
 }
 
 // openArchive reads nothing but the published checkpoint, which it does not judge.
-func openArchive(dir string, trust *ledger.Trust) (*archive, error) {
-	a, err := viewArchive(dir, trust)
+func openArchive(ctx context.Context, s *Storage, trust *ledger.Trust) (*archive, error) {
+	a, err := viewArchive(ctx, s, trust)
 	if err != nil {
 		return nil, err
 	}
-	return a, a.readPublished()
+	return a, a.readPublished(ctx)
 }
 
-// viewArchive reads nothing.
-func viewArchive(dir string, trust *ledger.Trust) (*archive, error) {
-	a := &archive{dir: dir, trust: trust, addenda: payload.View(filepath.Join(dir, addendaDir))}
-	files := archiveReader{client.FileFetcher{Root: filepath.Join(dir, logDir)}}
-	a.log = treeLog{dir: files.Root, policy: trust.Policy, reader: files}
-	if _, err := os.Stat(files.Root); err != nil {
-		return nil, fmt.Errorf("no ledger there: %w", err)
+// viewArchive reads nothing but whether there is a log.
+func viewArchive(ctx context.Context, s *Storage, trust *ledger.Trust) (*archive, error) {
+	a := &archive{Storage: s, trust: trust}
+	a.log = treeLog{policy: trust.Policy, reader: archiveReader{s}}
+	if _, err := a.log.reader.ReadCheckpoint(ctx); errors.Is(err, fs.ErrNotExist) {
+		if _, _, none := s.Tree.State(ctx); errors.Is(none, fs.ErrNotExist) {
+			return nil, fmt.Errorf("no ledger there: %w", none)
+		}
 	}
 	return a, nil
 }
 
 // readPublished reads the published checkpoint. Errors are ledger.ErrCheckpoint
 // where it has not the form of one.
-func (a *archive) readPublished() error {
-	raw, err := a.log.reader.ReadCheckpoint(context.Background())
+func (a *archive) readPublished(ctx context.Context) error {
+	raw, err := a.log.reader.ReadCheckpoint(ctx)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
@@ -75,37 +72,52 @@ func (a *archive) readPublished() error {
 		return err
 	}
 	if a.published, err = ledger.ParseCheckpoint(raw); err != nil {
-		return fmt.Errorf("%s: %w", filepath.Join(a.log.dir, layout.CheckpointPath), err)
+		return fmt.Errorf("%s: %w", layout.CheckpointPath, err)
 	}
 	return nil
 }
 
-// archiveReader implements tessera.LogReader on a directory.
-type archiveReader struct{ client.FileFetcher }
+// archiveReader implements tessera.LogReader on a storage.
+type archiveReader struct{ *Storage }
+
+func (r archiveReader) ReadCheckpoint(ctx context.Context) ([]byte, error) {
+	return r.Log.Read(ctx, layout.CheckpointPath)
+}
+
+func (r archiveReader) ReadTile(ctx context.Context, level, index uint64, p uint8) ([]byte, error) {
+	return r.partialOrFull(ctx, p, func(p uint8) string { return layout.TilePath(level, index, p) })
+}
+
+func (r archiveReader) ReadEntryBundle(ctx context.Context, index uint64, p uint8) ([]byte, error) {
+	return r.partialOrFull(ctx, p, func(p uint8) string { return layout.EntriesPath(index, p) })
+}
+
+// partialOrFull reads a tile that is not full, or the full one, once there is that:
+// who has made it may have removed the others.
+func (r archiveReader) partialOrFull(ctx context.Context, p uint8, path func(uint8) string) ([]byte, error) {
+	b, err := r.Log.Read(ctx, path(p))
+	if p > 0 && errors.Is(err, fs.ErrNotExist) {
+		return r.Log.Read(ctx, path(0))
+	}
+	return b, err
+}
 
 // IntegratedSize returns how many entries are durable. Without Tessera's state it
 // is those that the checkpoint includes.
 func (r archiveReader) IntegratedSize(ctx context.Context) (uint64, error) {
-	b, err := os.ReadFile(filepath.Join(r.Root, treeStateFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		raw, err := r.ReadCheckpoint(ctx)
-		if err != nil {
-			return 0, err
-		}
-		c, err := ledger.ParseCheckpoint(raw)
-		if err != nil {
-			return 0, err
-		}
-		return c.Size, nil
+	size, _, err := r.Tree.State(ctx)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return size, err
 	}
+	raw, err := r.ReadCheckpoint(ctx)
 	if err != nil {
 		return 0, err
 	}
-	var state treeState
-	if err := json.Unmarshal(b, &state); err != nil {
-		return 0, fmt.Errorf("%s: %w", treeStateFile, err)
+	c, err := ledger.ParseCheckpoint(raw)
+	if err != nil {
+		return 0, err
 	}
-	return state.Size, nil
+	return c.Size, nil
 }
 
 func (r archiveReader) NextIndex(ctx context.Context) (uint64, error) { return r.IntegratedSize(ctx) }
@@ -114,6 +126,30 @@ func (r archiveReader) NextIndex(ctx context.Context) (uint64, error) { return r
 type treeState struct {
 	Size uint64 `json:"size"`
 	Root []byte `json:"root"`
+}
+
+// dirTree implements Tree by the files that Tessera keeps in a log's directory.
+type dirTree struct{ log dirFiles }
+
+func (t dirTree) State(ctx context.Context) (uint64, []byte, error) {
+	b, err := t.log.Read(ctx, treeStateFile)
+	if err != nil {
+		return 0, nil, err
+	}
+	var state treeState
+	if err := json.Unmarshal(b, &state); err != nil {
+		return 0, nil, fmt.Errorf("%s: %w", treeStateFile, err)
+	}
+	return state.Size, state.Root, nil
+}
+
+// Set leaves out the heads: each start reads them from the log.
+func (t dirTree) Set(ctx context.Context, size uint64, root []byte, _ map[string]Head) error {
+	state, err := json.Marshal(treeState{Size: size, Root: root})
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.log.Write(ctx, treeVersionFile, []byte(treeStateVersion)), t.log.Write(ctx, treeStateFile, state))
 }
 
 // bundles gives the entries from one index, which begins a bundle, to another, a

@@ -5,11 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/transparency-dev/merkle/compact"
 	"github.com/transparency-dev/merkle/rfc6962"
@@ -64,19 +60,24 @@ func (r *CheckReport) Class() ledger.Class {
 // its digest, the checkpoints that are kept of each day. It changes nothing, and
 // the ledger may be running. An error means that the check could not be made.
 func Check(ctx context.Context, dir string, trust *ledger.Trust, progress Progress) (*CheckReport, error) {
-	a, err := viewArchive(dir, trust)
+	return Directory(dir).Check(ctx, trust, progress)
+}
+
+// Check is the function Check for any storage.
+func (s *Storage) Check(ctx context.Context, trust *ledger.Trust, progress Progress) (*CheckReport, error) {
+	a, err := viewArchive(ctx, s, trust)
 	if err != nil {
-		return nil, fmt.Errorf("check %s: %w", dir, err)
+		return nil, fmt.Errorf("check %s: %w", s.Name, err)
 	}
 	c := &check{
-		CheckReport: &CheckReport{Erasures: []CheckErasure{}, Findings: []ledger.Finding{}, Damage: []string{}, Unknown: []string{}}, archive: a, ctx: ctx, progress: progress, state: audit.NewState(trust),
+		CheckReport: &CheckReport{Erasures: []CheckErasure{}, Findings: []ledger.Finding{}, Damage: []string{}, Unknown: []string{}}, archive: a, addenda: s.Addenda, ctx: ctx, progress: progress, state: audit.NewState(trust),
 		index: make(map[ledger.Hash]uint64), missing: make(map[ledger.Hash][]ledger.Finding), named: make(map[ledger.Hash]bool), hosts: make(map[string]bool),
 		tree: (&compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}).NewEmptyRange(0),
 	}
 	c.state.SetLog(c)
 	for _, step := range []func() error{c.checkpoint, c.tiles, c.days, c.entries, c.root, c.files} {
 		if err := step(); err != nil {
-			return nil, fmt.Errorf("check %s: %w", dir, err)
+			return nil, fmt.Errorf("check %s: %w", s.Name, err)
 		}
 	}
 	c.Hosts = len(c.hosts)
@@ -93,6 +94,7 @@ func Check(ctx context.Context, dir string, trust *ledger.Trust, progress Progre
 type check struct {
 	*CheckReport
 	*archive
+	addenda  Addenda
 	ctx      context.Context
 	progress Progress
 	state    *audit.State
@@ -111,7 +113,7 @@ func (c *check) damage(format string, args ...any) {
 }
 
 func (c *check) checkpoint() error {
-	err := c.readPublished()
+	err := c.readPublished(c.ctx)
 	if errors.Is(err, ledger.ErrCheckpoint) {
 		c.damage("%v; %s", err, publishAgain)
 		return nil
@@ -181,33 +183,25 @@ func (c *check) tiles() error {
 
 // days reads the checkpoints that are kept of each day.
 func (c *check) days() (err error) {
-	dir := filepath.Join(c.dir, historyDir)
-	files, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		c.history = &history{policy: c.trust.Policy}
-		return nil
-	}
+	names, err := c.archive.Files.List(c.ctx, historyDir+"/")
 	if err != nil {
 		return err
 	}
-	for _, f := range files {
-		if strings.HasPrefix(f.Name(), ".") {
-			continue
-		}
-		raw, err := os.ReadFile(filepath.Join(dir, f.Name()))
+	for _, name := range names {
+		raw, err := c.archive.Files.Read(c.ctx, name)
 		if err != nil {
 			return err
 		}
-		day := c.signed(historyDir+"/"+f.Name(), raw, "copy the file from a backup")
+		day := c.signed(name, raw, "copy the file from a backup")
 		if day == nil {
 			continue
 		}
 		root, found, err := c.log.root(c.ctx, day.Size)
 		if err != nil || found && root != day.Root {
-			c.damage("%s/%s: the checkpoint has size %d and root %x, the log %x %v", historyDir, f.Name(), day.Size, day.Root, root, errors.Join(err))
+			c.damage("%s: the checkpoint has size %d and root %x, the log %x %v", name, day.Size, day.Root, root, errors.Join(err))
 		}
 	}
-	c.history, err = openHistory(dir, c.trust.Policy, c.Origin)
+	c.history, err = openHistory(c.ctx, c.archive.Files, c.trust.Policy, c.Origin)
 	return err
 }
 
@@ -234,16 +228,13 @@ func (c *check) root() error {
 
 // files counts what no entry names.
 func (c *check) files() error {
-	return filepath.WalkDir(filepath.Join(c.dir, addendaDir), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil // an upload that has ended
-			}
+	for digest, err := range c.addenda.List() {
+		if err != nil {
 			return err
 		}
-		if digest, ok := parseHash(d.Name()); !ok || !c.named[digest] {
+		if !c.named[digest] {
 			c.Unnamed++
 		}
-		return nil
-	})
+	}
+	return nil
 }

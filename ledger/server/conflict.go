@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
-	"strconv"
 
 	"github.com/imaledger/imaledger/ledger"
 )
@@ -47,24 +44,21 @@ func (s *Server) keepConflict(leaf ledger.Hash, raw []byte, e ledger.HostEntry, 
 		return nil
 	}
 	// ValidHost lets neither a separator nor ".." into a host name.
-	dir := filepath.Join(s.config.Dir, "evidence", "conflicts", host)
-	kept, err := fs.Glob(os.DirFS(dir), "*/*")
+	dir := evidenceDir + "/conflicts/" + host + "/"
+	kept, err := s.storage.Files.List(ctx, dir)
 	if err != nil {
 		return err
 	}
 	if len(kept) >= 2*maxConflicts {
 		return nil
 	}
-	dir = filepath.Join(dir, strconv.FormatUint(sequence, 10))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	return errors.Join(writeOnce(dir, ledger.LeafHash(standing), standing), writeOnce(dir, leaf, raw))
+	dir += fmt.Sprint(sequence, "/")
+	return errors.Join(s.keepEvidence(ctx, dir, ledger.LeafHash(standing), standing), s.keepEvidence(ctx, dir, leaf, raw))
 }
 
-// writeOnce writes a file named by its leaf hash, unless it is there.
-func writeOnce(dir string, leaf ledger.Hash, raw []byte) error {
-	if err := writeFileOnce(dir, fmt.Sprintf("%x", leaf), raw); err != nil {
+// keepEvidence writes a file named by its leaf hash, unless it is there.
+func (s *Server) keepEvidence(ctx context.Context, dir string, leaf ledger.Hash, raw []byte) error {
+	if err := s.storage.Files.Create(ctx, fmt.Sprintf("%s%x", dir, leaf), raw); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("keep evidence %x: %w", leaf[:6], err)
 	}
 	return nil

@@ -1,21 +1,18 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/transparency-dev/merkle/compact"
 	"github.com/transparency-dev/merkle/rfc6962"
 	"github.com/transparency-dev/tessera/api/layout"
 
 	"github.com/imaledger/imaledger/ledger"
-	"github.com/imaledger/imaledger/ledger/internal/payload"
 )
 
 // A CopyReport is what Copy has copied.
@@ -37,12 +34,17 @@ type CopyReport struct {
 // that has one is whole. A ledger on a copy starts only once its witnesses have
 // said that they have seen no more of the log.
 func Copy(ctx context.Context, from, to string, trust *ledger.Trust, progress Progress) (r *CopyReport, err error) {
+	return Directory(from).CopyTo(ctx, Directory(to), trust, progress)
+}
+
+// CopyTo is Copy from any storage to any.
+func (s *Storage) CopyTo(ctx context.Context, to *Storage, trust *ledger.Trust, progress Progress) (r *CopyReport, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("copy %s to %s: %w", from, to, err)
+			err = fmt.Errorf("copy %s to %s: %w", s.Name, to.Name, err)
 		}
 	}()
-	a, err := openArchive(from, trust)
+	a, err := openArchive(ctx, s, trust)
 	if err != nil {
 		return nil, err
 	}
@@ -52,17 +54,14 @@ func Copy(ctx context.Context, from, to string, trust *ledger.Trust, progress Pr
 	if _, err := trust.Policy.Verify(a.published.Raw); err != nil {
 		return nil, fmt.Errorf("the published checkpoint: %w", err)
 	}
-	if err := os.MkdirAll(to, 0o755); err != nil {
-		return nil, err
-	}
-	lock, err := lockFile(filepath.Join(to, "lock"))
+	unlock, err := to.lock()
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, lock.Close()) }()
+	defer func() { err = errors.Join(err, unlock()) }()
 	c := &copying{
 		CopyReport: &CopyReport{Origin: a.published.Origin, Size: a.published.Size}, archive: a, ctx: ctx, to: to, progress: progress,
-		live: make(map[ledger.Hash]int), missing: make(map[named]bool), segments: make(map[ledger.Hash]ledger.Hash),
+		tiles: tileWriter{files: to.Log}, heads: make(heads), live: make(map[ledger.Hash]int), missing: make(map[named]bool), segments: make(map[ledger.Hash]ledger.Hash),
 	}
 	return c.CopyReport, c.run()
 }
@@ -72,10 +71,10 @@ type copying struct {
 	*CopyReport
 	*archive
 	ctx      context.Context
-	to       string
+	to       *Storage
 	progress Progress
-	store    *payload.Store
 	tiles    tileWriter
+	heads    heads
 	live     map[ledger.Hash]int         // segments that need a payload
 	segments map[ledger.Hash]ledger.Hash // payloads by segment, until it is erased
 	missing  map[named]bool              // addenda that are not there
@@ -88,14 +87,9 @@ func (c *copying) run() error {
 	if err := c.older(); err != nil {
 		return err
 	}
-	if err := replaceFile(filepath.Join(c.to, restoredMark), nil); err != nil {
+	if err := c.to.Files.Write(c.ctx, restoredMark, nil); err != nil {
 		return err
 	}
-	var err error
-	if c.store, err = payload.Open(filepath.Join(c.to, addendaDir)); err != nil {
-		return err
-	}
-	c.tiles.dir = filepath.Join(c.to, logDir)
 	root, err := c.entries()
 	if err != nil {
 		return err
@@ -111,17 +105,14 @@ func (c *copying) run() error {
 			return err
 		}
 	}
-	state, err := json.Marshal(treeState{Size: c.Size, Root: root})
-	if err != nil {
+	if had, old, err := c.to.Tree.State(c.ctx); err != nil || had != c.Size || !bytes.Equal(old, root) {
+		c.Written++
+	}
+	if err := c.to.Tree.Set(c.ctx, c.Size, root, c.heads); err != nil {
 		return err
 	}
-	for _, f := range []struct {
-		name    string
-		content []byte
-	}{{treeVersionFile, []byte(treeStateVersion)}, {treeStateFile, state}, {layout.CheckpointPath, c.published.Raw}} {
-		if err := c.tiles.write(f.name, f.content); err != nil {
-			return err
-		}
+	if err := c.tiles.write(layout.CheckpointPath, c.published.Raw); err != nil {
+		return err
 	}
 	c.Written += c.tiles.written
 	return nil
@@ -129,7 +120,7 @@ func (c *copying) run() error {
 
 // older makes sure that what the directory has is an older copy, or nothing.
 func (c *copying) older() error {
-	had, err := openArchive(c.to, c.trust)
+	had, err := openArchive(c.ctx, c.to, c.trust)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || err == nil && had.published == nil:
 		return nil
@@ -163,7 +154,7 @@ func (c *copying) entries() ([]byte, error) {
 			}
 			// SPEC: c2sp.org/tlog-tiles: big-endian uint16-prefixed entries.
 			b = append(binary.BigEndian.AppendUint16(b, uint16(len(raw))), raw...)
-			if err := c.entry(leaf, raw); err != nil {
+			if err := c.entry(leaf, raw, tree.End()-1); err != nil {
 				return nil, fmt.Errorf("entry %d: %w", tree.End()-1, err)
 			}
 		}
@@ -182,11 +173,12 @@ func (c *copying) entries() ([]byte, error) {
 	return root, c.tiles.end()
 }
 
-func (c *copying) entry(leaf ledger.Hash, raw []byte) error {
+func (c *copying) entry(leaf ledger.Hash, raw []byte, index uint64) error {
 	entry, err := ledger.ParseEntry(raw)
 	if err != nil {
 		return err
 	}
+	c.heads.add(leaf, entry, index)
 	switch e := entry.(type) {
 	case *ledger.Segment:
 		c.live[e.Payload.Digest]++
@@ -203,7 +195,7 @@ func (c *copying) entry(leaf ledger.Hash, raw []byte) error {
 }
 
 func (c *copying) addendum(leaf, digest ledger.Hash) error {
-	size, found, err := c.archive.addenda.Size(digest)
+	size, found, err := c.archive.Storage.Addenda.Size(digest)
 	if err != nil {
 		return err
 	}
@@ -212,11 +204,11 @@ func (c *copying) addendum(leaf, digest ledger.Hash) error {
 		return nil
 	}
 	c.Addenda++
-	had, found, err := c.store.Size(digest)
+	had, found, err := c.to.Addenda.Size(digest)
 	if err != nil || found && had == size {
 		return err
 	}
-	r, found, err := c.archive.addenda.Open(digest)
+	r, found, err := c.archive.Storage.Addenda.Open(digest)
 	if err != nil {
 		return err
 	}
@@ -226,7 +218,7 @@ func (c *copying) addendum(leaf, digest ledger.Hash) error {
 	}
 	defer r.Close()
 	c.Written++
-	_, err = c.store.Put(digest, r, ledger.MaxPayload)
+	_, err = c.to.Addenda.Put(digest, r, ledger.MaxPayload)
 	return err
 }
 
@@ -265,10 +257,10 @@ func (c *copying) erased() error {
 		if n > 0 {
 			continue
 		}
-		_, found, err := c.store.Size(digest)
+		_, found, err := c.to.Addenda.Size(digest)
 		if err == nil && found {
 			c.Deleted++
-			err = c.store.Delete(digest)
+			err = c.to.Addenda.Delete(digest)
 		}
 		if err != nil {
 			return err
@@ -279,25 +271,20 @@ func (c *copying) erased() error {
 
 // folder copies small files that no entry names.
 func (c *copying) folder(dir string) error {
-	root := filepath.Join(c.dir, dir)
-	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil || d.IsDir() || d.Name()[0] == '.' {
-			return err
-		}
-		rel, err := filepath.Rel(c.dir, path)
-		if err != nil {
-			return err
-		}
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		files := tileWriter{dir: c.to}
-		err = files.write(filepath.ToSlash(rel), content)
-		c.Written += files.written
+	names, err := c.Files.List(c.ctx, dir+"/")
+	if err != nil {
 		return err
-	})
+	}
+	files := tileWriter{files: c.to.Files}
+	for _, name := range names {
+		content, err := c.Files.Read(c.ctx, name)
+		if err == nil {
+			err = files.write(name, content)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	c.Written += files.written
+	return nil
 }

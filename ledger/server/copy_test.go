@@ -152,7 +152,7 @@ func TestRebuild(t *testing.T) {
 		t.Fatalf("without tiles: %v %+v", err, r)
 	}
 	n, err := Rebuild(t.Context(), l.config.Dir, l.config.Trust, noProgress)
-	if err != nil || n != 5 { // two tiles below, one above, two of Tessera's state
+	if err != nil || n != 4 { // two tiles below, one above, the tree's state
 		t.Fatalf("%d files, %v", n, err)
 	}
 	mustCheck(t, l.config.Dir, l.config.Trust)

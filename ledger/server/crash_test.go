@@ -81,7 +81,7 @@ func TestCrashBetweenSteps(t *testing.T) {
 
 // A failing store keeps an entry out of the log.
 type brokenStore struct {
-	addendaStore
+	Addenda
 	put, open, size error
 }
 
@@ -89,21 +89,21 @@ func (b brokenStore) Put(d ledger.Hash, r io.Reader, max int64) (bool, error) {
 	if b.put != nil {
 		return false, b.put
 	}
-	return b.addendaStore.Put(d, r, max)
+	return b.Addenda.Put(d, r, max)
 }
 
 func (b brokenStore) Open(d ledger.Hash) (io.ReadCloser, bool, error) {
 	if b.open != nil {
 		return nil, false, b.open
 	}
-	return b.addendaStore.Open(d)
+	return b.Addenda.Open(d)
 }
 
 func (b brokenStore) Size(d ledger.Hash) (int64, bool, error) {
 	if b.size != nil {
 		return 0, false, b.size
 	}
-	return b.addendaStore.Size(d)
+	return b.Addenda.Size(d)
 }
 
 func TestBrokenStore(t *testing.T) {

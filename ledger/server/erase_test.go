@@ -258,7 +258,7 @@ func TestEraseCrash(t *testing.T) {
 	}
 }
 
-type undeletable struct{ addendaStore }
+type undeletable struct{ Addenda }
 
 func (undeletable) Delete(ledger.Hash) error { return errors.New("read-only file system") }
 

@@ -1,11 +1,11 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
+	"path"
 	"sort"
 	"strings"
 	"sync"
@@ -22,8 +22,9 @@ const historyFormat = "2006-01-02"
 // kept, so that what depends on an entry's age waits up to a day longer. A file
 // that is lost makes entries younger than they are, never older.
 type history struct {
-	dir    string
+	files  Files
 	policy *ledger.Policy
+	origin string
 
 	mu   sync.Mutex
 	days []historyDay // by time
@@ -36,28 +37,33 @@ type historyDay struct {
 
 // openHistory reads the checkpoints that were kept. Those that the policy does
 // not accept, or that are not of the log, count for nothing.
-func openHistory(dir string, policy *ledger.Policy, origin string) (*history, error) {
-	h := &history{dir: dir, policy: policy}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	files, err := os.ReadDir(dir) // sorted, so by day
+func openHistory(ctx context.Context, files Files, policy *ledger.Policy, origin string) (*history, error) {
+	h := &history{files: files, policy: policy, origin: origin}
+	return h, h.read(ctx)
+}
+
+// read reads the days that are kept, those too that another front end has kept.
+func (h *history) read(ctx context.Context) error {
+	names, err := h.files.List(ctx, historyDir+"/") // sorted, so by day
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for _, f := range files {
-		if _, err := time.Parse(historyFormat, f.Name()); err != nil {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.days = nil
+	for _, name := range names {
+		if _, err := time.Parse(historyFormat, path.Base(name)); err != nil {
 			continue
 		}
-		raw, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		raw, err := h.files.Read(ctx, name)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if c, err := policy.Verify(raw); err == nil && c.Origin == origin {
+		if c, err := h.policy.Verify(raw); err == nil && c.Origin == h.origin {
 			h.append(c)
 		}
 	}
-	return h, nil
+	return nil
 }
 
 // append takes a checkpoint in unless it says nothing new.
@@ -82,7 +88,16 @@ func (h *history) add(c *ledger.Checkpoint) error {
 	if strings.HasPrefix(name, "-") || len(name) != len(historyFormat) {
 		return fmt.Errorf("history: the witnesses' clocks say %d", t)
 	}
-	if err := writeFileOnce(h.dir, name, c.Raw); err != nil {
+	ctx := context.Background()
+	err := h.files.Create(ctx, historyDir+"/"+name, c.Raw)
+	if errors.Is(err, fs.ErrExist) {
+		// Another front end was first. All go by the same one.
+		var raw []byte
+		if raw, err = h.files.Read(ctx, historyDir+"/"+name); err == nil {
+			c, err = h.policy.Verify(raw)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("history: %w", err)
 	}
 	h.append(c)
@@ -110,25 +125,4 @@ func (h *history) size(at uint64) uint64 {
 		return 0
 	}
 	return h.days[i-1].size
-}
-
-// writeFileOnce writes a file and makes it durable, unless it is there.
-func writeFileOnce(dir, name string, content []byte) error {
-	path := filepath.Join(dir, name)
-	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	temp, err := os.CreateTemp(dir, ".new-")
-	if err != nil {
-		return err
-	}
-	_, err = temp.Write(content)
-	err = errors.Join(err, temp.Sync(), temp.Close())
-	if err == nil {
-		err = os.Rename(temp.Name(), path)
-	}
-	if err != nil {
-		os.Remove(temp.Name())
-	}
-	return err
 }

@@ -2,10 +2,10 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/transparency-dev/merkle/compact"
@@ -13,7 +13,6 @@ import (
 	"github.com/transparency-dev/tessera"
 	"github.com/transparency-dev/tessera/api/layout"
 	"github.com/transparency-dev/tessera/client"
-	"github.com/transparency-dev/tessera/storage/posix"
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/imaledger/imaledger/ledger"
@@ -24,9 +23,8 @@ const (
 	witnessTimeout = 5 * time.Second
 )
 
-// treeLog is the Tessera log in a directory.
+// treeLog is the Tessera log.
 type treeLog struct {
-	dir    string
 	policy *ledger.Policy
 	logger *slog.Logger
 	reader tessera.LogReader
@@ -42,8 +40,8 @@ type treeLog struct {
 }
 
 // openLog opens the log, or starts an empty one.
-func openLog(ctx context.Context, c *Config, fail func(error)) (*treeLog, error) {
-	l := &treeLog{dir: filepath.Join(c.Dir, "log"), policy: c.Trust.Policy, logger: c.Logger}
+func openLog(ctx context.Context, c *Config, storage *Storage, fail func(error)) (*treeLog, error) {
+	l := &treeLog{policy: c.Trust.Policy, logger: c.Logger}
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.witnesses = newWitnesses(l.policy, c.Logger)
 	l.newest = newPublication(l.policy, c.CheckpointInterval, c.RepublishInterval, c.Logger, fail)
@@ -64,25 +62,25 @@ func openLog(ctx context.Context, c *Config, fail func(error)) (*treeLog, error)
 		// who waits for one is told so.
 		opts.WithWitnesses(*group, &tessera.WitnessOptions{Timeout: witnessTimeout})
 	}
-	driver, err := posix.New(l.ctx, posix.Config{Path: l.dir, HTTPClient: l.witnesses.client()})
-	if err != nil {
-		return nil, err
+	driver, err := storage.Driver(l.ctx, l.witnesses.client())
+	if err == nil {
+		err = l.start(ctx, driver, opts, storage)
 	}
-	if err := l.start(driver, opts); err != nil {
+	if err != nil {
 		l.cancel()
 		return nil, err
 	}
 	return l, nil
 }
 
-// start starts Tessera. On an empty directory Tessera wants the first checkpoint
+// start starts Tessera. On an empty storage Tessera wants the first checkpoint
 // cosigned at once and gives up without its witnesses, though a second start
 // would do: the tree is there. Witnesses that are started after the ledger must
 // not keep it from starting, so the second start follows at once.
-func (l *treeLog) start(driver tessera.Driver, opts *tessera.AppendOptions) error {
-	fresh := !l.exists(layout.CheckpointPath)
+func (l *treeLog) start(ctx context.Context, driver tessera.Driver, opts *tessera.AppendOptions, storage *Storage) error {
+	_, missing := storage.Log.Read(ctx, layout.CheckpointPath)
 	appender, shutdown, reader, err := tessera.NewAppender(l.ctx, driver, opts)
-	if err != nil && fresh && l.exists(".state/treeState") {
+	if _, _, stateless := storage.Tree.State(ctx); err != nil && errors.Is(missing, fs.ErrNotExist) && stateless == nil {
 		l.logger.Warn("the witnesses have not cosigned the first checkpoint; the ledger starts without and asks again: are they running, do they know this log's key?", "error", err)
 		appender, shutdown, reader, err = tessera.NewAppender(l.ctx, driver, opts)
 	}
@@ -91,11 +89,6 @@ func (l *treeLog) start(driver tessera.Driver, opts *tessera.AppendOptions) erro
 	}
 	l.add, l.shutdown, l.reader = appender.Add, shutdown, reader
 	return nil
-}
-
-func (l *treeLog) exists(name string) bool {
-	_, err := os.Stat(filepath.Join(l.dir, name))
-	return err == nil
 }
 
 // watch begins to follow the published checkpoints.

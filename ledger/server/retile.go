@@ -1,11 +1,10 @@
 package server
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"github.com/transparency-dev/merkle/compact"
 	"github.com/transparency-dev/merkle/rfc6962"
@@ -18,15 +17,22 @@ import (
 // checkpoint are left as they are, and so is everything else. The ledger must not
 // be running. What else a ledger knows it reads from the entries at each start.
 func Rebuild(ctx context.Context, dir string, trust *ledger.Trust, progress Progress) (written uint64, err error) {
-	a, err := openArchive(dir, trust)
+	return Directory(dir).Rebuild(ctx, trust, progress)
+}
+
+// Rebuild is the function Rebuild for any storage. Where front ends share one, it
+// makes again the ends of the chains too that their sequencer goes by.
+func (s *Storage) Rebuild(ctx context.Context, trust *ledger.Trust, progress Progress) (written uint64, err error) {
+	dir := s.Name
+	a, err := openArchive(ctx, s, trust)
 	if err != nil {
 		return 0, fmt.Errorf("rebuild %s: %w", dir, err)
 	}
-	lock, err := lockFile(filepath.Join(dir, "lock"))
+	unlock, err := s.lock()
 	if err != nil {
 		return 0, fmt.Errorf("rebuild %s: %w", dir, err)
 	}
-	defer func() { err = errors.Join(err, lock.Close()) }()
+	defer func() { err = errors.Join(err, unlock()) }()
 	size, err := a.log.reader.IntegratedSize(ctx)
 	if err != nil && a.published == nil {
 		return 0, fmt.Errorf("rebuild %s: neither the state of the tree nor a checkpoint says how many entries there are: %w", dir, err)
@@ -45,6 +51,7 @@ func (a *archive) rebuild(ctx context.Context, size uint64, progress Progress) (
 	// First the entries are held to the checkpoint, and then tiles are written.
 	tree := (&compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}).NewEmptyRange(0)
 	var leaves []ledger.Hash
+	heads := make(heads)
 	for bundle, err := range a.bundles(ctx, 0, size) {
 		if err != nil {
 			return 0, err
@@ -52,6 +59,9 @@ func (a *archive) rebuild(ctx context.Context, size uint64, progress Progress) (
 		for _, raw := range bundle {
 			leaf := ledger.LeafHash(raw)
 			leaves = append(leaves, leaf)
+			if entry, err := ledger.ParseEntry(raw); err == nil {
+				heads.add(leaf, entry, tree.End())
+			}
 			if err := tree.Append(leaf[:], nil); err != nil {
 				return 0, err
 			}
@@ -61,7 +71,7 @@ func (a *archive) rebuild(ctx context.Context, size uint64, progress Progress) (
 		}
 		progress("entries", tree.End(), size)
 	}
-	w := tileWriter{dir: a.log.dir}
+	w := tileWriter{files: a.Log}
 	for _, leaf := range leaves {
 		if err := w.add(leaf); err != nil {
 			return w.written, err
@@ -74,9 +84,11 @@ func (a *archive) rebuild(ctx context.Context, size uint64, progress Progress) (
 			return w.written, err
 		}
 	}
-	state, err := json.Marshal(treeState{Size: size, Root: root})
-	if err != nil {
+	if err := w.end(); err != nil {
 		return w.written, err
 	}
-	return w.written, errors.Join(w.end(), w.write(treeVersionFile, []byte(treeStateVersion)), w.write(treeStateFile, state))
+	if had, old, err := a.Tree.State(ctx); err != nil || had != size || !bytes.Equal(old, root) {
+		w.written++
+	}
+	return w.written, a.Tree.Set(ctx, size, root, heads)
 }

@@ -8,8 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,7 +15,7 @@ import (
 	"github.com/imaledger/imaledger/ledger"
 )
 
-// restoredMark is the file that Restore leaves in a ledger's directory. A ledger
+// restoredMark is the file that Restore leaves in a ledger's storage. A ledger
 // that has it starts only once its witnesses have said what they have seen.
 const restoredMark = "restored"
 
@@ -33,8 +31,7 @@ const restoredMark = "restored"
 // one that was just restored: those who did not answer must not be enough to have
 // cosigned, by themselves, what the copy lacks.
 func (s *Server) checkWitnessed(ctx context.Context) error {
-	mark := filepath.Join(s.config.Dir, restoredMark)
-	_, err := os.Stat(mark)
+	_, err := s.storage.Files.Read(ctx, restoredMark)
 	restored := err == nil
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -68,10 +65,10 @@ func (s *Server) checkWitnessed(ctx context.Context) error {
 		return errors.Join(errs...)
 	}
 	if policy := s.config.Trust.Policy; policy.QuorumSize() > 0 && policy.Meets(silent...) {
-		return fmt.Errorf("the ledger was restored, and the witnesses that do not answer (%s) could have cosigned entries that it lacks: it starts when enough of them answer, or when %s is removed by hand",
-			strings.Join(silent, ", "), mark)
+		return fmt.Errorf("the ledger was restored, and the witnesses that do not answer (%s) could have cosigned entries that it lacks: it starts when enough of them answer, or when the file %s of its storage is removed by hand",
+			strings.Join(silent, ", "), restoredMark)
 	}
-	return os.Remove(mark)
+	return s.storage.Files.Remove(ctx, restoredMark)
 }
 
 // compare reads the checkpoint that a witness last cosigned, and holds it to the

@@ -61,9 +61,13 @@ const maxSubmissions = 1024
 
 // Config is what a ledger is made of. Fields with a default may be left out.
 type Config struct {
-	Dir    string        // made if it does not exist
-	Signer note.Signer   // signs checkpoints; its name is the log's origin
-	Trust  *ledger.Trust // the auditor's view: what it would refuse is not admitted
+	Dir string // made if it does not exist
+	// Storage is where the log, addenda and evidence are; default: in Dir. With one
+	// that several front ends share, Dir is this front end's alone, and holds nothing
+	// that cannot be lost.
+	Storage *Storage
+	Signer  note.Signer   // signs checkpoints; its name is the log's origin
+	Trust   *ledger.Trust // the auditor's view: what it would refuse is not admitted
 
 	// MoreSigners sign each checkpoint beside Signer, under the same name: an
 	// ML-DSA-44 key, the key that Signer takes the place of, or the one that will
@@ -125,8 +129,9 @@ type Server struct {
 	mux        *http.ServeMux
 	patterns   []string // of the routes
 	lock       io.Closer
+	storage    *Storage
 	log        *treeLog
-	addenda    addendaStore
+	addenda    Addenda
 	chains     *chains
 	anchors    anchors
 	history    *history
@@ -161,14 +166,6 @@ type Server struct {
 	failed   chan struct{} // closed after failure is set
 }
 
-// addendaStore keeps addenda: *payload.Store, or a test's that fails on demand.
-type addendaStore interface {
-	Put(digest ledger.Hash, r io.Reader, max int64) (created bool, err error)
-	Open(digest ledger.Hash) (r io.ReadCloser, found bool, err error)
-	Size(digest ledger.Hash) (size int64, found bool, err error)
-	Delete(digest ledger.Hash) error // of one that is not there: nil
-}
-
 // New opens the ledger in config.Dir, or starts an empty one, and reads the
 // whole log: what the log states, and not a table beside it, is what the server
 // goes on from. It refuses a log that the audit contradicts. The context is for
@@ -194,19 +191,22 @@ func New(ctx context.Context, config Config) (*Server, error) {
 	return s, nil
 }
 
-func (s *Server) open(ctx context.Context) error {
-	store, err := payload.Open(filepath.Join(s.config.Dir, "addenda"))
-	if err != nil {
-		return fmt.Errorf("ledger: %w", err)
+func (s *Server) open(ctx context.Context) (err error) {
+	s.storage = s.config.Storage
+	if s.storage == nil {
+		s.storage = Directory(s.config.Dir)
+		if s.storage.Addenda, err = payload.Open(filepath.Join(s.config.Dir, addendaDir)); err != nil {
+			return fmt.Errorf("ledger: %w", err)
+		}
 	}
-	s.addenda = store
+	s.addenda = s.storage.Addenda
 	if err := s.openDoor(); err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
-	if s.history, err = openHistory(filepath.Join(s.config.Dir, "history"), s.config.Trust.Policy, s.Origin()); err != nil {
+	if s.history, err = openHistory(ctx, s.storage.Files, s.config.Trust.Policy, s.Origin()); err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
-	if s.log, err = openLog(ctx, &s.config, s.fail); err != nil {
+	if s.log, err = openLog(ctx, &s.config, s.storage, s.fail); err != nil {
 		return fmt.Errorf("ledger: open the log: %w", err)
 	}
 	if err := s.checkWitnessed(ctx); err != nil {

@@ -1,12 +1,11 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,18 +70,17 @@ func (s *Server) getTile(w http.ResponseWriter, r *http.Request) error {
 	if published == nil || end > published.Size {
 		return errNotFound
 	}
-	f, err := os.Open(filepath.Join(s.log.dir, filepath.FromSlash(name)))
+	tile, err := s.storage.Log.Read(r.Context(), name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return errNotFound // a partial tile whose full one is there
 	}
 	if err != nil {
 		return err
 	}
-	defer f.Close()
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Cache-Control", cache)
 	w.Header().Set("ETag", strconv.Quote(strconv.Itoa(level)+"/"+name))
-	http.ServeContent(w, r, "", time.Time{}, f)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(tile))
 	return nil
 }
 

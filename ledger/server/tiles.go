@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -14,9 +15,9 @@ import (
 )
 
 // A tileWriter makes the tiles of a tree (c2sp.org/tlog-tiles) from its leaf
-// hashes, and writes those that a directory does not have in that form.
+// hashes, and writes those that a log does not have in that form.
 type tileWriter struct {
-	dir     string
+	files   Files
 	levels  []tileLevel
 	written uint64 // files
 }
@@ -73,8 +74,8 @@ func subtree(nodes []byte) []byte {
 
 // write writes a file unless it is there as it should be.
 func (w *tileWriter) write(name string, content []byte) error {
-	path := filepath.Join(w.dir, filepath.FromSlash(name))
-	had, err := os.ReadFile(path)
+	ctx := context.Background()
+	had, err := w.files.Read(ctx, name)
 	if err == nil && bytes.Equal(had, content) {
 		return nil
 	}
@@ -82,12 +83,12 @@ func (w *tileWriter) write(name string, content []byte) error {
 		return err
 	}
 	w.written++
-	return replaceFile(path, content)
+	return w.files.Write(ctx, name, content)
 }
 
 // replaceFile writes a file whole, or leaves the one that was there; when it
-// returns nil the file is durable.
-func replaceFile(path string, content []byte) error {
+// returns nil the file is durable. place gives it its name.
+func replaceFile(path string, content []byte, place func(from, to string) error) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -99,10 +100,11 @@ func replaceFile(path string, content []byte) error {
 	_, err = f.Write(content)
 	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), path)
+		err = place(f.Name(), path)
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+		os.Remove(f.Name())
+		return err
 	}
 	d, err := os.Open(dir)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,7 +61,7 @@ func (s *Store) path(digest ledger.Hash) string {
 	return filepath.Join(s.dir, filepath.FromSlash(strings.TrimPrefix(ledger.AddendumPath(digest), "addenda/")))
 }
 
-// View returns the store in dir for reading, while another process may write to it.
+// View returns the store in dir without clearing it: another process may write to it.
 func View(dir string) *Store { return &Store{dir: dir} }
 
 // Put stores what r gives, at most max bytes, under digest. When it returns nil
@@ -88,6 +89,12 @@ func (s *Store) Put(digest ledger.Hash, r io.Reader, max int64) (created bool, e
 func (s *Store) writeTemp(digest ledger.Hash, r io.Reader, max int64) (_ string, err error) {
 	name := filepath.Join(s.dir, tempDir, hex.EncodeToString(digest[:])+"."+rand.Text())
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrNotExist) {
+		// A view of a store that nobody has opened yet.
+		if err = mkdirAll(filepath.Dir(name)); err == nil {
+			f, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		}
+	}
 	if err != nil {
 		return "", err
 	}
@@ -170,4 +177,30 @@ func (s *Store) Delete(digest ledger.Hash) error {
 		return fmt.Errorf("delete addendum %x: %w", digest[:6], err)
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// List gives the digest of each addendum, and the zero hash for each file that is
+// none: an upload that was cut off.
+func (s *Store) List() iter.Seq2[ledger.Hash, error] {
+	return func(yield func(ledger.Hash, error) bool) {
+		err := filepath.WalkDir(s.dir, func(path string, d fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // an upload that has ended
+			}
+			if err != nil || d.IsDir() {
+				return err
+			}
+			var digest ledger.Hash
+			if b, err := hex.DecodeString(d.Name()); err == nil && len(b) == len(digest) {
+				digest = ledger.Hash(b)
+			}
+			if !yield(digest, nil) {
+				return fs.SkipAll
+			}
+			return nil
+		})
+		if err != nil {
+			yield(ledger.Hash{}, err)
+		}
+	}
 }
