@@ -87,6 +87,20 @@ func (s *Server) admission(raw []byte) (a *admitted, err error) {
 		return nil, &refusal{leaf: leaf, Findings: []ledger.Finding{{Code: ledger.EntryMalformed, Subject: "entry", Text: err.Error()}}}
 	}
 	format = entry.Format()
+	for range maxRaces {
+		a, err = s.admissionOf(leaf, raw, entry)
+		var behind *behindError
+		if !errors.As(err, &behind) {
+			return a, err
+		}
+		if err := s.reach(s.log.ctx, behind.next); err != nil {
+			return nil, err
+		}
+	}
+	return nil, errBusy
+}
+
+func (s *Server) admissionOf(leaf ledger.Hash, raw []byte, entry ledger.Entry) (*admitted, error) {
 	h, unlock := s.chains.lock(entry)
 	defer unlock()
 	if index, found := s.chains.find(leaf); found {
@@ -94,7 +108,7 @@ func (s *Server) admission(raw []byte) (a *admitted, err error) {
 	}
 	index, err := s.admitLocked(h, leaf, raw, entry)
 	if err != nil {
-		return nil, err
+		return nil, s.orBehind(entry, err)
 	}
 	return &admitted{leaf: leaf, index: index, uploader: hostOf(entry)}, nil
 }
@@ -114,6 +128,29 @@ func (s *Server) admitLocked(h *chain, leaf ledger.Hash, raw []byte, entry ledge
 	if err != nil {
 		return 0, err
 	}
+	index, err := s.append(raw, entry)
+	if err != nil {
+		return 0, err
+	}
+	s.chains.commit(j, leaf, entry, index)
+	if e, ok := entry.(*ledger.Erasure); ok {
+		s.metrics.erased.Add(float64(len(e.Erased)))
+		if err := s.eraseNow(payloadsOf(e)...); err != nil {
+			s.config.Logger.Error("a payload that was erased is still there; the next attempt follows", "error", err)
+		}
+	}
+	if err := s.pending.named(entry.Addenda()...); err != nil {
+		// The entry stands; the next start removes the marks.
+		s.config.Logger.Error("a mark of an upload stays", "error", err)
+	}
+	return index, nil
+}
+
+// append has the log take an entry. It is locked.
+func (s *Server) append(raw []byte, entry ledger.Entry) (uint64, error) {
+	if s.storage.Sequencer != nil {
+		return s.appendShared(raw, entry)
+	}
 	index, err := s.log.append(raw)
 	if errors.Is(err, tessera.ErrPushback) {
 		return 0, errBusy // it was not taken
@@ -123,17 +160,6 @@ func (s *Server) admitLocked(h *chain, leaf ledger.Hash, raw []byte, entry ledge
 		// base now could fork the host's chain; reading the log again decides.
 		s.fail(fmt.Errorf("append to the log: %w", err))
 		return 0, s.failure
-	}
-	s.chains.commit(j, leaf, entry, index)
-	if e, ok := entry.(*ledger.Erasure); ok {
-		s.metrics.erased.Add(float64(len(e.Erased)))
-		if err := s.erase(payloadsOf(e)...); err != nil {
-			s.config.Logger.Error("a payload that was erased is still there; the next attempt follows", "error", err)
-		}
-	}
-	if err := s.pending.named(entry.Addenda()...); err != nil {
-		// The entry stands; the next start removes the marks.
-		s.config.Logger.Error("a mark of an upload stays", "error", err)
 	}
 	return index, nil
 }

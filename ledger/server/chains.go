@@ -28,7 +28,8 @@ type chains struct {
 	hosts map[string]*chain
 	index map[ledger.Hash]uint64 // in the log, by leaf hash
 	kept  kept
-	end   *ended // nil while the log takes entries
+	end   *ended      // nil while the log takes entries
+	last  ledger.Hash // of the entries that are judged under rare
 }
 
 // A chain is one host's. Its lock is held from judgement to commit, so of two
@@ -137,6 +138,9 @@ func (c *chains) commit(j *audit.Judgement, leaf ledger.Hash, entry ledger.Entry
 	defer c.mu.Unlock()
 	c.fleet.Commit(j)
 	c.index[leaf] = index
+	if _, segment := entry.(*ledger.Segment); !segment {
+		c.last = leaf
+	}
 	c.kept.commit(leaf, entry, index, func(leaf ledger.Hash) (uint64, bool) { i, found := c.index[leaf]; return i, found })
 	if f, ok := entry.(*ledger.Freeze); ok {
 		c.end = &ended{leaf, index, f}

@@ -26,7 +26,7 @@ func (s *Server) keepConflict(leaf ledger.Hash, raw []byte, e ledger.HostEntry, 
 		return fmt.Errorf("conflict at %s #%d: the chain has no such entry", host, sequence)
 	}
 	ctx := context.Background()
-	size, err := s.log.reader.IntegratedSize(ctx)
+	size, err := s.log.sizeOver(ctx, index)
 	if err != nil {
 		return err
 	}

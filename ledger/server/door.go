@@ -65,7 +65,7 @@ func (s *Server) tidy() {
 	if err := s.finishErasures(); err != nil {
 		s.config.Logger.Error("a payload that was erased is still there", "error", err)
 	}
-	whole, err := s.pending.sweep(s.addenda.Delete)
+	whole, err := s.pending.sweep(s.addenda.Delete, s.withheld)
 	parts, e := s.spool.sweep(s.config.Now(), s.config.PendingLife)
 	if err = errors.Join(err, e); err != nil {
 		s.config.Logger.Error("uploads that nobody came back to are not removed", "error", err)

@@ -194,6 +194,10 @@ func (s *Server) enrol(ctx context.Context, begun *enrolling, activated [][]byte
 		return nil, err
 	}
 	defer s.end()
+	// A registrar signs once, so what other front ends have written is read first.
+	if err := s.upToDate(ctx, c.host, rareChain, endChain); err != nil {
+		return nil, err
+	}
 	e := &ledger.Enrolment{Log: s.Origin(), Host: c.host, AK: ledger.Name(c.ak.Name), AKPublic: c.ak.Raw, Grade: c.grade}
 	if c.ek != nil {
 		e.EK = ledger.Name(c.ek.Name)
@@ -222,6 +226,10 @@ func (s *Server) enrol(ctx context.Context, begun *enrolling, activated [][]byte
 	raw := e.Marshal()
 	leaf = ledger.LeafHash(raw)
 	index, err := s.admitLocked(h, leaf, raw, e)
+	var behind *behindError
+	if errors.As(err, &behind) {
+		err = errBusy // the host begins again
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -132,9 +132,12 @@ func (s *Server) erase(payloads ...ledger.Hash) error {
 	var errs []error
 	for _, digest := range payloads {
 		needed := func() bool { return s.chains.needs(digest) }
-		if err := s.pending.remove(digest, needed, s.addenda.Delete); err != nil {
+		err := s.withheld(digest, func() error { return s.pending.remove(digest, needed, s.addenda.Delete) })
+		if err != nil {
 			errs = append(errs, err)
+			continue
 		}
+		s.chains.removed(digest)
 	}
 	return errors.Join(errs...)
 }
@@ -149,13 +152,15 @@ func payloadsOf(e *ledger.Erasure) (list []ledger.Hash) {
 // finishErasures deletes what erasures name and is there all the same.
 func (s *Server) finishErasures() error {
 	var left []ledger.Hash
-	for _, digest := range s.chains.erasedPayloads() {
+	for _, digest := range s.chains.erasedPayloads(s.storage.Sequencer != nil) {
 		_, found, err := s.addenda.Size(digest)
 		if err != nil {
 			return err
 		}
 		if found {
 			left = append(left, digest)
+		} else {
+			s.chains.removed(digest)
 		}
 	}
 	return s.erase(left...)

@@ -116,7 +116,10 @@ func (s *Server) getProof(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return errNotFound
 	}
-	index, found := s.chains.find(leaf)
+	index, found, err := s.find(r.Context(), leaf)
+	if err != nil {
+		return err
+	}
 	if !found {
 		return errNotFound
 	}
@@ -175,6 +178,9 @@ func preferredWait(h http.Header) time.Duration {
 func (s *Server) getHead(w http.ResponseWriter, r *http.Request) error {
 	host := r.PathValue("host")
 	if err := s.mayReadEntries(r, host); err != nil {
+		return err
+	}
+	if err := s.upToDate(r.Context(), host); err != nil {
 		return err
 	}
 	leaf, sequence, index, found := s.chains.head(host)

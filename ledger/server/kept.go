@@ -18,10 +18,11 @@ type kept struct {
 	needed map[ledger.Hash]uint32      // by payload: how many segments need it that are not erased
 	erased map[ledger.Hash]ledger.Hash // the erasure, by segment
 	gone   map[ledger.Hash]ledger.Hash // the erasure, by payload
+	left   map[ledger.Hash]bool        // payloads of gone that are not known to be removed
 }
 
 func newKept() kept {
-	return kept{needed: make(map[ledger.Hash]uint32), erased: make(map[ledger.Hash]ledger.Hash), gone: make(map[ledger.Hash]ledger.Hash)}
+	return kept{needed: make(map[ledger.Hash]uint32), erased: make(map[ledger.Hash]ledger.Hash), gone: make(map[ledger.Hash]ledger.Hash), left: make(map[ledger.Hash]bool)}
 }
 
 // commit takes an entry of the log in; at returns the index of a leaf.
@@ -39,7 +40,7 @@ func (k *kept) commit(leaf ledger.Hash, entry ledger.Entry, index uint64, at fun
 			if _, twice := k.erased[x.Leaf]; !found || twice {
 				continue
 			}
-			k.erased[x.Leaf], k.gone[x.Payload] = leaf, leaf
+			k.erased[x.Leaf], k.gone[x.Payload], k.left[x.Payload] = leaf, leaf, true
 			k.live[i/64] &^= 1 << (i % 64)
 			if k.needed[x.Payload]--; k.needed[x.Payload] == 0 {
 				delete(k.needed, x.Payload)
@@ -63,10 +64,21 @@ func (c *chains) erasedBy(payload ledger.Hash) (erasure ledger.Hash, erased bool
 	return erasure, erased && c.kept.needed[payload] == 0
 }
 
-func (c *chains) erasedPayloads() []ledger.Hash {
+// erasedPayloads returns the payloads that erasures name, or only those that are
+// not known to be removed.
+func (c *chains) erasedPayloads(left bool) []ledger.Hash {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if left {
+		return slices.Collect(maps.Keys(c.kept.left))
+	}
 	return slices.Collect(maps.Keys(c.kept.gone))
+}
+
+func (c *chains) removed(payload ledger.Hash) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.kept.left, payload)
 }
 
 // liveBefore yields the indexes below size of segments that are not erased.

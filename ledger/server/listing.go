@@ -81,7 +81,7 @@ type leafTiles struct {
 
 func (t *leafTiles) leaf(ctx context.Context, index uint64) (leaf ledger.Hash, err error) {
 	if index >= t.size {
-		if t.size, err = t.log.reader.IntegratedSize(ctx); err != nil {
+		if t.size, err = t.log.sizeOver(ctx, index); err != nil {
 			return leaf, err
 		}
 		clear(t.read) // the last one has grown
@@ -129,7 +129,7 @@ func (s *Server) loggedEntry(ctx context.Context, leaf ledger.Hash) (raw []byte,
 	if !found {
 		return nil, nil, errNotFound
 	}
-	size, err := s.log.reader.IntegratedSize(ctx)
+	size, err := s.log.sizeOver(ctx, index)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -21,6 +21,9 @@ import (
 const (
 	batchMaxSize   = 1024
 	witnessTimeout = 5 * time.Second
+	// sharedGarbageInterval: each time Tessera removes the partial tiles of 25,000
+	// entries at most.
+	sharedGarbageInterval = 5 * time.Second
 )
 
 // treeLog is the Tessera log.
@@ -56,6 +59,11 @@ func openLog(ctx context.Context, c *Config, storage *Storage, fail func(error))
 	group, err := witnessGroup(c)
 	if err != nil {
 		return nil, err
+	}
+	if storage.Sequencer != nil {
+		l.newest.several = l.root
+		// Its default is slower than a busy log makes partial tiles.
+		opts.WithGarbageCollectionInterval(sharedGarbageInterval)
 	}
 	if group != nil {
 		// Never FailOpen: a checkpoint without its quorum is not published, and
@@ -118,6 +126,27 @@ func (l *treeLog) append(entry []byte) (uint64, error) {
 	case <-l.ctx.Done():
 		// The queue's worker has gone, and the future with it.
 		return 0, ErrStopped
+	}
+}
+
+// integrationTimeout is how long an entry that is durable may take to be in the tree.
+const integrationTimeout = 10 * time.Second
+
+// sizeOver returns the size of a tree that has an index which was given away. Where
+// front ends share a log it is there some moments later.
+func (l *treeLog) sizeOver(ctx context.Context, index uint64) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, integrationTimeout)
+	defer cancel()
+	for {
+		size, err := l.reader.IntegratedSize(ctx)
+		if err != nil || size > index {
+			return size, err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return 0, fmt.Errorf("entry %d is not in the tree yet: %w", index, ctx.Err())
+		}
 	}
 }
 

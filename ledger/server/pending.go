@@ -221,8 +221,8 @@ func (p *pending) removeMark(digest ledger.Hash) error {
 }
 
 // sweep removes the addenda that have been pending for too long and on which
-// nobody has a claim. It returns how many.
-func (p *pending) sweep(remove func(ledger.Hash) error) (n int, err error) {
+// nobody has a claim, each within around. It returns how many.
+func (p *pending) sweep(remove func(ledger.Hash) error, around func(ledger.Hash, func() error) error) (n int, err error) {
 	p.mu.Lock()
 	var old []ledger.Hash
 	for d, m := range p.marks {
@@ -232,11 +232,13 @@ func (p *pending) sweep(remove func(ledger.Hash) error) (n int, err error) {
 	}
 	p.mu.Unlock()
 	for _, d := range old {
-		removed, e := p.removeOne(d, remove)
-		err = errors.Join(err, e)
-		if removed {
-			n++
-		}
+		err = errors.Join(err, around(d, func() error {
+			removed, err := p.removeOne(d, remove)
+			if removed {
+				n++
+			}
+			return err
+		}))
 	}
 	return n, err
 }

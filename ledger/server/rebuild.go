@@ -30,32 +30,9 @@ func (s *Server) rebuild(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	factory := compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}
-	tree := factory.NewEmptyRange(0)
-	for tree.End() < size {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		bundle, err := client.GetEntryBundle(ctx, s.log.reader.ReadEntryBundle, tree.End()/layout.EntryBundleWidth, size)
-		if err != nil {
-			return err
-		}
-		want := min(size-tree.End(), layout.EntryBundleWidth)
-		if uint64(len(bundle.Entries)) < want {
-			return &integrityError{fmt.Errorf("%d entries after %d, want %d", len(bundle.Entries), tree.End(), want)}
-		}
-		for _, entry := range bundle.Entries[:want] {
-			if err := s.replay(tree.End(), entry); err != nil {
-				return err
-			}
-			leaf := ledger.LeafHash(entry)
-			if err := tree.Append(leaf[:], nil); err != nil {
-				return err
-			}
-			if err := checkRoot(tree, published); err != nil {
-				return err
-			}
-		}
+	s.follower.tree = (&compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}).NewEmptyRange(0)
+	if err := s.readTo(ctx, size, published); err != nil {
+		return err
 	}
 	if published != nil && published.Size > size {
 		return &integrityError{fmt.Errorf("the published checkpoint has size %d, the log %d entries: it was restored from an older copy, and the witnesses will refuse it; restore a newer one", published.Size, size)}
@@ -67,8 +44,49 @@ func (s *Server) rebuild(ctx context.Context) error {
 	if err != nil || !found {
 		return errors.Join(err, fmt.Errorf("the tiles of the tree of size %d are not whole", size))
 	}
-	return checkRoot(tree, &ledger.Checkpoint{Size: size, Root: root})
+	return checkRoot(s.follower.tree, &ledger.Checkpoint{Size: size, Root: root})
 }
+
+// readTo reads the entries of the log that were not read yet, to a size, and holds
+// them to the published checkpoint where they come to its size.
+func (s *Server) readTo(ctx context.Context, size uint64, published *ledger.Checkpoint) error {
+	tree := s.follower.tree
+	for tree.End() < size {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		bundle, err := client.GetEntryBundle(ctx, s.log.reader.ReadEntryBundle, tree.End()/layout.EntryBundleWidth, size)
+		if err != nil {
+			return err
+		}
+		skip := tree.End() % layout.EntryBundleWidth
+		want := min(size-tree.End()+skip, layout.EntryBundleWidth)
+		if uint64(len(bundle.Entries)) < want {
+			return &integrityError{fmt.Errorf("%d entries after %d, want %d", len(bundle.Entries), tree.End()-skip, want)}
+		}
+		for _, entry := range bundle.Entries[skip:want] {
+			if err := s.replay(tree.End(), entry); err != nil {
+				return &replayError{err}
+			}
+			leaf := ledger.LeafHash(entry)
+			if err := tree.Append(leaf[:], nil); err != nil {
+				return err
+			}
+			if err := checkRoot(tree, published); err != nil {
+				return err
+			}
+			s.follower.read.Store(tree.End())
+		}
+	}
+	return nil
+}
+
+// A replayError is an entry of the log that the ledger does not understand, or
+// would not admit.
+type replayError struct{ err error }
+
+func (e *replayError) Error() string { return e.err.Error() }
+func (e *replayError) Unwrap() error { return e.err }
 
 // publishedHead returns the newest published checkpoint, nil before the first.
 // Nothing is verified but its form: it says what was signed, whatever the policy
@@ -99,6 +117,15 @@ func checkRoot(tree *compact.Range, c *ledger.Checkpoint) error {
 	return nil
 }
 
+// known reports whether the chains have an entry of the log, at its index.
+func (s *Server) known(index uint64, leaf ledger.Hash) (bool, error) {
+	first, found := s.chains.find(leaf)
+	if found && first != index {
+		return true, fmt.Errorf("entry %d: the same as entry %d", index, first)
+	}
+	return found, nil
+}
+
 // replay judges an entry that the log has already.
 func (s *Server) replay(index uint64, raw []byte) error {
 	entry, err := ledger.ParseEntry(raw)
@@ -106,19 +133,33 @@ func (s *Server) replay(index uint64, raw []byte) error {
 		return fmt.Errorf("entry %d: %w", index, err)
 	}
 	leaf := ledger.LeafHash(raw)
-	if first, found := s.chains.find(leaf); found {
-		return fmt.Errorf("entry %d: the same as entry %d", index, first)
-	}
-	if err := s.replayEnd(index); err != nil {
+	if known, err := s.known(index, leaf); known || err != nil {
 		return err
 	}
 	h, unlock := s.chains.lock(entry)
 	defer unlock()
+	// It may be one that this process was just writing.
+	if known, err := s.known(index, leaf); known || err != nil {
+		return err
+	}
+	if err := s.replayEnd(index); err != nil {
+		return err
+	}
 	f, err := s.refersTo(context.Background(), entry)
 	if err != nil {
 		return fmt.Errorf("entry %d: %w", index, err)
 	}
 	j := s.chains.judge(h, leaf, entry, nil, f)
+	if ledger.Worst(j.Findings) == ledger.Contradicted && len(f) > 0 && s.storage.Sequencer != nil {
+		// A day that another front end has kept, and by which it went, may be new here.
+		if err := s.history.read(context.Background()); err != nil {
+			return err
+		}
+		if f, err = s.refersTo(context.Background(), entry); err != nil {
+			return err
+		}
+		j = s.chains.judge(h, leaf, entry, nil, f)
+	}
 	if ledger.Worst(j.Findings) == ledger.Contradicted {
 		return fmt.Errorf("entry %d was admitted and is now contradicted; the trust folder must keep every key and grade that older entries rest on: %w", index, &refusal{Findings: j.Findings})
 	}

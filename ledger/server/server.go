@@ -54,6 +54,8 @@ const (
 	// DefaultRepublishInterval bounds how old the cosignatures on an idle log get,
 	// and so how close below a quote's anchor can stand.
 	DefaultRepublishInterval = time.Minute
+	// SharedCheckpointInterval is the shortest where front ends share a storage.
+	SharedCheckpointInterval = time.Second
 )
 
 // maxSubmissions bounds the entries that are being judged or written at once.
@@ -135,6 +137,7 @@ type Server struct {
 	chains     *chains
 	anchors    anchors
 	history    *history
+	follower   follower
 	metrics    *metrics
 	desk       *desk
 	sessions   *sessions[*enrolling]
@@ -222,9 +225,15 @@ func (s *Server) open(ctx context.Context) (err error) {
 		s.log.close()
 		return fmt.Errorf("ledger: read the log: %w", err)
 	}
-	if err := s.finishErasures(); err != nil {
+	if err := s.follow(ctx); err != nil {
 		s.log.close()
-		return fmt.Errorf("ledger: finish erasures: %w", err)
+		return fmt.Errorf("ledger: %w", err)
+	}
+	if s.storage.Sequencer == nil { // else tidy does, where others may be at it
+		if err := s.finishErasures(); err != nil {
+			s.log.close()
+			return fmt.Errorf("ledger: finish erasures: %w", err)
+		}
 	}
 	s.log.newest.keep = s.history.add
 	s.log.watch()
@@ -238,6 +247,12 @@ func (s *Server) open(ctx context.Context) (err error) {
 func (s *Server) setDefaults() error {
 	s.config.BatchMaxAge = or(s.config.BatchMaxAge, DefaultBatchMaxAge)
 	s.config.CheckpointInterval = or(s.config.CheckpointInterval, DefaultCheckpointInterval)
+	if c := s.config.Storage; c != nil && c.Sequencer != nil {
+		s.config.CheckpointInterval = max(s.config.CheckpointInterval, SharedCheckpointInterval)
+		if s.config.TokenKey == nil && !s.config.PublicUploads {
+			return errors.New("ledger: front ends that share a storage need one key of upload tokens: give each the same")
+		}
+	}
 	s.config.RepublishInterval = max(or(s.config.RepublishInterval, DefaultRepublishInterval), s.config.CheckpointInterval)
 	s.config.SessionLife = or(s.config.SessionLife, DefaultSessionLife)
 	s.config.TokenLife = or(s.config.TokenLife, DefaultTokenLife)
@@ -354,7 +369,7 @@ func (s *Server) Close(ctx context.Context) (err error) {
 			s.config.Logger.Error("the list of refusals cannot be written", "error", err)
 		}
 		if s.Err() == nil {
-			if err := s.log.shutdown(ctx); err != nil {
+			if err := s.awaitWitnesses(ctx); err != nil {
 				s.config.Logger.Warn("stopping before the witnesses have seen every entry; they will after the next start", "error", err)
 			}
 		}

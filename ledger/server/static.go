@@ -153,14 +153,14 @@ func (s *Server) getAddendum(w http.ResponseWriter, r *http.Request) error {
 	if err := s.mayReadAddendum(r, digest); err != nil {
 		return err
 	}
+	if by, erased := s.chains.erasedBy(digest); erased {
+		return &erasedError{by} // it may be there for some moments more
+	}
 	size, found, err := s.addenda.Size(digest)
 	if err != nil {
 		return err
 	}
 	if !found {
-		if by, erased := s.chains.erasedBy(digest); erased {
-			return &erasedError{by}
-		}
 		return errNotFound
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")

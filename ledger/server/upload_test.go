@@ -434,7 +434,7 @@ func TestOrphansRace(t *testing.T) {
 			default:
 			}
 			sweeping.Lock()
-			n, err := l.server.pending.sweep(l.server.addenda.Delete)
+			n, err := l.server.pending.sweep(l.server.addenda.Delete, l.server.withheld)
 			sweeping.Unlock()
 			if err != nil {
 				t.Error(err)
@@ -479,7 +479,7 @@ func TestOrphansRace(t *testing.T) {
 	close(done)
 	sweeper.Wait()
 	time.Sleep(2 * l.config.PendingLife)
-	if _, err := l.server.pending.sweep(l.server.addenda.Delete); err != nil {
+	if _, err := l.server.pending.sweep(l.server.addenda.Delete, l.server.withheld); err != nil {
 		t.Error(err)
 	}
 	if removed.Load() == 0 {

@@ -5,21 +5,23 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"os"
 
 	"github.com/imaledger/imaledger/ledger"
 )
 
-// reader reads a file of known size and digest.
+// reader reads what is of known size and digest.
 type reader struct {
-	file   *os.File
+	file   io.ReadCloser
 	left   int64 // bytes not yet read
 	hash   hash.Hash
 	digest ledger.Hash
 	err    error // what every later Read returns
 }
 
-func newReader(f *os.File, size int64, digest ledger.Hash) *reader {
+// NewReader returns a reader of an addendum's bytes, wherever they are stored. The
+// read that comes to the size gives its bytes only if all have the digest: what has
+// decayed ends in ErrDigest, never in io.EOF. Closing it closes f.
+func NewReader(f io.ReadCloser, size int64, digest ledger.Hash) io.ReadCloser {
 	return &reader{file: f, left: size, hash: sha256.New(), digest: digest}
 }
 
@@ -45,7 +47,7 @@ func (r *reader) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	if got := r.hash.Sum(nil); ledger.Hash(got) != r.digest {
-		return 0, r.fail(fmt.Errorf("addendum %x on disk has SHA-256 %x: %w", r.digest[:6], got, ErrDigest))
+		return 0, r.fail(fmt.Errorf("addendum %x as stored has SHA-256 %x: %w", r.digest[:6], got, ErrDigest))
 	}
 	r.err = io.EOF
 	return n, io.EOF

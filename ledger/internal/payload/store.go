@@ -164,7 +164,7 @@ func (s *Store) Open(digest ledger.Hash) (r io.ReadCloser, found bool, err error
 		f.Close()
 		return nil, false, fmt.Errorf("addendum %x: %w", digest[:6], err)
 	}
-	return newReader(f, info.Size(), digest), true, nil
+	return NewReader(f, info.Size(), digest), true, nil
 }
 
 // Delete removes an addendum. When it returns nil it is gone for good; one that was
