@@ -13,7 +13,8 @@ Example:
       --witness "w2 w2.example+9abcdef0+DEF... https://w2.example/" \
       --witness "w3 w3.example+13579bdf+GHI... https://w3.example/"
 `,
-	"serve": `Runs a ledger in one directory. It prints the log's verifier key and the URL that
+	"serve": `Runs a ledger in one directory, or, with --storage, as one of several front ends
+that share it; the directory is then this one's alone, and may be lost. It prints the log's verifier key and the URL that
 it listens on.
 
 The trust folder is the one that auditors have: "policy" names this log's key and
@@ -52,6 +53,16 @@ enrol again.
 
 Example:
   imaledgerd restore --from /srv/backup/imaledgerd --dir /var/lib/imaledgerd
+`,
+	"migrate": `Copies a ledger from a directory to --storage, or from --storage to a directory, as of
+its newest cosigned checkpoint, and verifies all of it on the way: entries by the
+checkpoint, addenda by their digests. It may be run while the ledger is served, and
+again: what is there already is not copied twice. The last time is when no front end
+runs any more. The copy starts once its witnesses have said that they have seen no
+more of the log.
+
+Example:
+  imaledgerd migrate --from /var/lib/imaledgerd --storage s3://log/payloads --database /etc/imaledger/dsn
 `,
 	"rebuild": `Makes tiles and the tree's state again from the entries, and writes those files that
 are missing or differ. It refuses entries that do not give the published checkpoint.

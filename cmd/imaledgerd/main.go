@@ -27,6 +27,7 @@ Commands:
   backup     copy a ledger, which may be running, to a directory
   restore    bring a ledger back from a backup
   rebuild    make again what follows from the entries: tiles, and the tree's state
+  migrate    copy a ledger from a directory to S3 and MySQL, or back
 
 imaledgerd COMMAND -h lists a command's flags. Each flag of serve can stand in the
 configuration file, a line each: its name, a space, and its value; or in the
@@ -46,7 +47,7 @@ func main() { cli.Main(name, run) }
 type command func(ctx context.Context, o *options, stdout io.Writer) error
 
 var commands = map[string]command{
-	"init": initLedger, "serve": serveLedger, "registrar": serveRegistrar, "check": checkLedger, "backup": backup, "restore": restore, "rebuild": rebuild,
+	"init": initLedger, "serve": serveLedger, "registrar": serveRegistrar, "check": checkLedger, "backup": backup, "restore": restore, "rebuild": rebuild, "migrate": migrate,
 }
 
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) error {

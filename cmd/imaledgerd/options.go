@@ -35,6 +35,7 @@ type options struct {
 	erase                             eraserOptions
 	logKeys                           logKeys
 	metrics                           metricsOptions
+	storage                           storageOptions
 
 	init initOptions
 
@@ -69,6 +70,9 @@ func (o *options) flags(fs *flag.FlagSet, command string) {
 		return
 	}
 	fs.StringVar(&o.dir, "dir", defaultDir, "`directory` of the ledger, made if it does not exist")
+	if command != "init" {
+		o.storage.flags(fs)
+	}
 	switch command {
 	case "init":
 		fs.StringVar(&o.origin, "origin", "", "the log's `origin`: its name, for ever")
@@ -80,6 +84,9 @@ func (o *options) flags(fs *flag.FlagSet, command string) {
 		fs.StringVar(&o.to, "to", "", "`directory` of the backup, made if it does not exist")
 	case "restore":
 		fs.StringVar(&o.from, "from", "", "`directory` of the backup")
+	case "migrate":
+		fs.StringVar(&o.from, "from", "", "`directory` of the ledger that is copied to --storage")
+		fs.StringVar(&o.to, "to", "", "`directory` that the ledger of --storage is copied to, made if it does not exist")
 	}
 	if command != "serve" && command != "" {
 		return

@@ -30,6 +30,14 @@ func serveLedger(ctx context.Context, o *options, stdout io.Writer) error {
 		return err
 	}
 	config.Logger = o.logger
+	if o.storage.url != "" {
+		storage, end, err := o.storage.open(ctx, o.dir)
+		if err != nil {
+			return err
+		}
+		defer end()
+		config.Storage = storage
+	}
 	server.RouteLogs(config.Logger)
 	return o.serve(ctx, config, stdout)
 }

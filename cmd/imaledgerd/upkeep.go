@@ -22,7 +22,12 @@ func checkLedger(ctx context.Context, o *options, stdout io.Writer) error {
 	}
 	server.RouteLogs(nil)
 	progress := cli.NewProgress(o.stderr)
-	r, err := server.Check(ctx, o.dir, trust, progress.Show)
+	storage, end, err := o.storage.open(ctx, o.dir)
+	if err != nil {
+		return err
+	}
+	defer end()
+	r, err := storage.Check(ctx, trust, progress.Show)
 	progress.End()
 	if err != nil {
 		return cli.WithHint(undecided(err), "--dir is the directory of a ledger, or of a backup")
@@ -81,7 +86,17 @@ func backup(ctx context.Context, o *options, stdout io.Writer) error {
 	if o.to == "" {
 		return cli.WithHint(cli.Usagef("no --to"), "name the directory of the backup; the next one goes to the same")
 	}
-	return o.copyLedger(ctx, o.dir, o.to, "backed up", stdout)
+	// The line that scripts read has the whole path.
+	to, err := filepath.Abs(o.to)
+	if err != nil {
+		return err
+	}
+	storage, end, err := o.storage.open(ctx, o.dir)
+	if err != nil {
+		return err
+	}
+	defer end()
+	return o.copyLedger(ctx, storage, server.Directory(to), "backed up", stdout)
 }
 
 // restore is the command restore.
@@ -89,34 +104,23 @@ func restore(ctx context.Context, o *options, stdout io.Writer) error {
 	if o.from == "" {
 		return cli.WithHint(cli.Usagef("no --from"), "name the directory of the backup")
 	}
-	if list, err := os.ReadDir(o.dir); err == nil && len(list) > 0 {
+	if list, err := os.ReadDir(o.dir); err == nil && len(list) > 0 && o.storage.url == "" {
 		return cli.WithHint(cli.Usagef("%s is not empty", o.dir), "move what is there away, and keep it: it may hold entries that the backup does not")
 	}
-	if err := o.copyLedger(ctx, o.from, o.dir, "restored", stdout); err != nil {
+	dir, err := filepath.Abs(o.dir)
+	if err != nil {
+		return err
+	}
+	storage, end, err := o.storage.open(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if err := o.copyLedger(ctx, server.Directory(o.from), storage, "restored", stdout); err != nil {
 		return err
 	}
 	fmt.Fprintln(o.stderr, "The ledger starts once its witnesses have said that they have seen no more of the log than the backup has.")
 	return nil
-}
-
-func (o *options) copyLedger(ctx context.Context, from, to, done string, stdout io.Writer) error {
-	trust, err := trustdir.Read(o.trust)
-	if err != nil {
-		return err
-	}
-	server.RouteLogs(nil)
-	progress := cli.NewProgress(o.stderr)
-	r, err := server.Copy(ctx, from, to, trust, progress.Show)
-	progress.End()
-	if err != nil {
-		return undecided(err)
-	}
-	to, err = filepath.Abs(to)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(stdout, "%s %s to %s: %d entries and %d addenda, of which %d files are new; %d erased payloads deleted\n", done, r.Origin, to, r.Size, r.Addenda, r.Written, r.Deleted)
-	return err
 }
 
 // rebuild is the command rebuild.
@@ -126,7 +130,12 @@ func rebuild(ctx context.Context, o *options, stdout io.Writer) error {
 		return err
 	}
 	progress := cli.NewProgress(o.stderr)
-	n, err := server.Rebuild(ctx, o.dir, trust, progress.Show)
+	storage, end, err := o.storage.open(ctx, o.dir)
+	if err != nil {
+		return err
+	}
+	defer end()
+	n, err := storage.Rebuild(ctx, trust, progress.Show)
 	progress.End()
 	if err != nil {
 		return cli.WithHint(undecided(err), "entries that were altered come from a backup: imaledgerd restore")

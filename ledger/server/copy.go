@@ -22,6 +22,9 @@ type CopyReport struct {
 	Addenda uint64 `json:"addenda"` // files that entries name
 	Written uint64 `json:"written"` // files that the copy did not have
 	Deleted uint64 `json:"deleted"` // payloads of the copy that were erased since
+	// Waiting are entries that were durable, and not in the checkpoint yet: they are
+	// not copied.
+	Waiting uint64 `json:"waiting"`
 }
 
 // Copy copies a ledger's directory, which may be served meanwhile, as of its newest
@@ -240,6 +243,13 @@ func (c *copying) erased() error {
 	if err != nil {
 		return err
 	}
+	places := size
+	if q := c.archive.Storage.Sequencer; q != nil {
+		if _, places, err = q.Heads(c.ctx, endChain); err != nil {
+			return err
+		}
+	}
+	c.Waiting = places - c.Size
 	skip := c.Size % layout.EntryBundleWidth
 	for bundle, err := range c.bundles(c.ctx, c.Size-skip, size) {
 		if err != nil {
