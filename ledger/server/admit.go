@@ -108,7 +108,7 @@ func (s *Server) admissionOf(leaf ledger.Hash, raw []byte, entry ledger.Entry) (
 	}
 	index, err := s.admitLocked(h, leaf, raw, entry)
 	if err != nil {
-		return nil, s.orBehind(entry, err)
+		return nil, s.orBehind(h, entry, err)
 	}
 	return &admitted{leaf: leaf, index: index, uploader: hostOf(entry)}, nil
 }

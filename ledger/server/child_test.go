@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/client"
+	"github.com/imaledger/imaledger/ledger/server/s3mysql"
 )
 
 // childSpec is what a ledger in a process of its own is told.
@@ -24,6 +26,8 @@ type childSpec struct {
 	Dir, Address, LogKey, RegistrarKey, Policy, Rules string
 
 	Fault string // that SIGUSR1 brings about, a key of faults
+
+	Store *s3mysql.Config // of a front end that shares its storage
 }
 
 const childEnv = "IMALEDGER_TEST_CHILD"
@@ -46,8 +50,17 @@ func runChild(spec string) error {
 	if err != nil {
 		return err
 	}
-	s, err := New(context.Background(), Config{Dir: c.Dir, Signer: logKey, Trust: trust, Registrars: []note.Signer{registrar}, AllowSoftware: true,
-		PublicPayloads: true, PublicUploads: true, CheckpointInterval: 100 * time.Millisecond, BatchMaxAge: 2 * time.Millisecond})
+	config := Config{Dir: c.Dir, Signer: logKey, Trust: trust, Registrars: []note.Signer{registrar}, AllowSoftware: true,
+		PublicPayloads: true, PublicUploads: true, CheckpointInterval: 100 * time.Millisecond, BatchMaxAge: 2 * time.Millisecond}
+	if c.Store != nil {
+		store, err := s3mysql.Open(context.Background(), *c.Store) // the object store's keys are in the environment
+		if err != nil {
+			return err
+		}
+		config.Storage = storageOf(store)
+		config.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	}
+	s, err := New(context.Background(), config)
 	if err != nil {
 		return err
 	}

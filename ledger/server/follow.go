@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -179,8 +180,9 @@ func (s *Server) behind(ctx context.Context, names []string) (next uint64, err e
 }
 
 // orBehind returns a refusal, or, where it may come from not knowing what another
-// front end has written, that. The entry is locked.
-func (s *Server) orBehind(entry ledger.Entry, refused error) error {
+// front end has written, that. The entry is locked, by its chain h unless that was
+// not known.
+func (s *Server) orBehind(h *chain, entry ledger.Entry, refused error) error {
 	var r *refusal
 	if s.storage.Sequencer == nil || !errors.As(refused, &r) || len(r.Missing) > 0 {
 		return refused
@@ -193,8 +195,54 @@ func (s *Server) orBehind(entry ledger.Entry, refused error) error {
 		return err
 	case next > 0:
 		return &behindError{next}
+	case h == nil && s.chains.host(hostOf(entry)) != nil:
+		return &behindError{} // the host's enrolment was read just now
 	}
 	return refused
+}
+
+// An awayError is one of a storage that is elsewhere, and may be back soon.
+type awayError struct{ err error }
+
+func (e *awayError) Error() string   { return e.err.Error() }
+func (e *awayError) Unwrap() error   { return e.err }
+func (e *awayError) Temporary() bool { return true }
+
+// isAway reports whether an error is of a storage that may be back soon. Those of a
+// Storage say so by a method Temporary, as those of package net do.
+func isAway(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && t.Temporary()
+}
+
+// sharedReader says of its errors that they are of a storage elsewhere.
+type sharedReader struct{ tessera.LogReader }
+
+func away(err error) error {
+	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &awayError{err}
+}
+
+func (r sharedReader) ReadCheckpoint(ctx context.Context) ([]byte, error) {
+	b, err := r.LogReader.ReadCheckpoint(ctx)
+	return b, away(err)
+}
+
+func (r sharedReader) ReadTile(ctx context.Context, level, index uint64, p uint8) ([]byte, error) {
+	b, err := r.LogReader.ReadTile(ctx, level, index, p)
+	return b, away(err)
+}
+
+func (r sharedReader) ReadEntryBundle(ctx context.Context, index uint64, p uint8) ([]byte, error) {
+	b, err := r.LogReader.ReadEntryBundle(ctx, index, p)
+	return b, away(err)
+}
+
+func (r sharedReader) IntegratedSize(ctx context.Context) (uint64, error) {
+	n, err := r.LogReader.IntegratedSize(ctx)
+	return n, away(err)
 }
 
 // appendShared has the sequencer give an entry its place. The entry is locked.

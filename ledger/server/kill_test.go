@@ -101,6 +101,15 @@ func (w *load) check(t *testing.T, config Config) (acked int) {
 		t.Fatal(err)
 	}
 	defer func() { s.log.close(); s.lock.Close() }()
+	if q := s.storage.Sequencer; q != nil {
+		_, next, err := q.Heads(t.Context(), endChain)
+		if err == nil {
+			err = s.reach(t.Context(), next)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	roots := auditLog(t, s)
 	proofs := 0
 	for i, h := range w.hosts {
@@ -254,7 +263,7 @@ func (h *testHost) run(ctx context.Context, t *testing.T, l *testLedger, told *t
 			}
 			wait := time.Duration(0)
 			if i%4 == 0 {
-				wait = time.Second
+				wait = max(time.Second, l.patience)
 			}
 			a, err := l.SubmitLeaf(ctx, leaf, wait)
 			if err == nil {

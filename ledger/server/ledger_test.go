@@ -43,6 +43,7 @@ type testLedger struct {
 	ahead     atomic.Int64 // nanoseconds that the witnesses' clocks are ahead
 	http      *httptest.Server
 	enrolled  map[string]*testTPM // by enrol
+	patience  time.Duration       // of a load's hosts, for proofs; at least a second
 }
 
 // signer makes a key and returns its verifier key too.

@@ -96,6 +96,9 @@ func (l *treeLog) start(ctx context.Context, driver tessera.Driver, opts *tesser
 		return err
 	}
 	l.add, l.shutdown, l.reader = appender.Add, shutdown, reader
+	if storage.Sequencer != nil {
+		l.reader = sharedReader{reader}
+	}
 	return nil
 }
 

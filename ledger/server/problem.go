@@ -85,6 +85,8 @@ func problemOf(err error) *client.Problem {
 		p.Type, p.Status, p.Title = "not-found", http.StatusNotFound, "not found"
 	case errors.Is(err, errBusy):
 		p.Type, p.Status, p.Title = "busy", http.StatusServiceUnavailable, "busy"
+	case isAway(err):
+		p.Type, p.Status, p.Title, p.Detail = "busy", http.StatusServiceUnavailable, "busy", "the ledger's storage does not answer"
 	case errors.Is(err, ErrStopped):
 		p.Type, p.Status, p.Title, p.Detail = "stopped", http.StatusServiceUnavailable, ErrStopped.Error(), ""
 	default:
@@ -118,7 +120,7 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 func writeProblem(w http.ResponseWriter, r *http.Request, err error, logger *slog.Logger) {
 	p := problemOf(err)
 	p.Request = requestID(r)
-	if p.Status == http.StatusInternalServerError {
+	if p.Status == http.StatusInternalServerError || isAway(err) {
 		logger.Error("request failed", "request", p.Request, "method", r.Method, "path", r.URL.Path, "error", err)
 	}
 	var (

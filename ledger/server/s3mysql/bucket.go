@@ -31,7 +31,19 @@ func (b *Bucket) fail(doing, key string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s s3://%s/%s: %w", doing, b.name, key, err)
+	return &requestError{fmt.Errorf("%s s3://%s/%s: %w", doing, b.name, key, err)}
+}
+
+// A requestError is a request that was not done. It is temporary if the store was
+// not there, or says that it cannot now.
+type requestError struct{ err error }
+
+func (e *requestError) Error() string { return e.err.Error() }
+func (e *requestError) Unwrap() error { return e.err }
+
+func (e *requestError) Temporary() bool {
+	s := status(e.err)
+	return s >= http.StatusInternalServerError || s == http.StatusTooManyRequests || s == 0 && !errors.Is(e.err, fs.ErrNotExist) && !errors.Is(e.err, fs.ErrExist)
 }
 
 // status returns the HTTP status of an answer that is an error, 0 where there was
