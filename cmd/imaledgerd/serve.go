@@ -31,7 +31,7 @@ func serveLedger(ctx context.Context, o *options, stdout io.Writer) error {
 	}
 	config.Logger = o.logger
 	if o.storage.url != "" {
-		storage, end, err := o.storage.open(ctx, o.dir)
+		storage, end, err := o.storage.open(ctx, o.dir, o.logger)
 		if err != nil {
 			return err
 		}

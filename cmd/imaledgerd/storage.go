@@ -5,12 +5,14 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/go-sql-driver/mysql"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/cmd/internal/keys"
@@ -74,9 +76,13 @@ func (o *storageOptions) config(ctx context.Context) (c s3mysql.Config, err erro
 }
 
 // open returns the storage of a ledger: what --storage names, or else the directory.
-func (o *storageOptions) open(ctx context.Context, dir string) (s *server.Storage, close func(), err error) {
+func (o *storageOptions) open(ctx context.Context, dir string, logger *slog.Logger) (s *server.Storage, close func(), err error) {
 	if o.url == "" {
 		return server.Directory(dir), func() {}, nil
+	}
+	// The process's one; what matters comes as an error too.
+	if err := mysql.SetLogger(driverLog{logger}); err != nil {
+		return nil, nil, err
 	}
 	c, err := o.config(ctx)
 	if err != nil {
@@ -90,6 +96,11 @@ func (o *storageOptions) open(ctx context.Context, dir string) (s *server.Storag
 		Name: o.name(), Log: store.Log, Files: store.Files, Addenda: store.Addenda, Tree: store.DB, Sequencer: store.DB, Driver: store.Driver,
 	}, func() { store.Close() }, nil
 }
+
+// driverLog takes what the database's driver has to say of connections.
+type driverLog struct{ *slog.Logger }
+
+func (l driverLog) Print(v ...any) { l.Debug(fmt.Sprint(v...), "from", "mysql") }
 
 // name is the URL without what is only how to get there.
 func (o *storageOptions) name() string {
@@ -105,7 +116,7 @@ func migrate(ctx context.Context, o *options, stdout io.Writer) error {
 	case (o.from == "") == (o.to == ""):
 		return cli.WithHint(cli.Usagef("one of --from and --to"), "--from DIRECTORY copies a directory to --storage, --to DIRECTORY copies --storage to a directory")
 	}
-	shared, end, err := o.storage.open(ctx, "")
+	shared, end, err := o.storage.open(ctx, "", o.logger)
 	if err != nil {
 		return err
 	}

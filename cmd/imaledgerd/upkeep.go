@@ -22,7 +22,7 @@ func checkLedger(ctx context.Context, o *options, stdout io.Writer) error {
 	}
 	server.RouteLogs(nil)
 	progress := cli.NewProgress(o.stderr)
-	storage, end, err := o.storage.open(ctx, o.dir)
+	storage, end, err := o.storage.open(ctx, o.dir, o.logger)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func backup(ctx context.Context, o *options, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	storage, end, err := o.storage.open(ctx, o.dir)
+	storage, end, err := o.storage.open(ctx, o.dir, o.logger)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func restore(ctx context.Context, o *options, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	storage, end, err := o.storage.open(ctx, dir)
+	storage, end, err := o.storage.open(ctx, dir, o.logger)
 	if err != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func rebuild(ctx context.Context, o *options, stdout io.Writer) error {
 		return err
 	}
 	progress := cli.NewProgress(o.stderr)
-	storage, end, err := o.storage.open(ctx, o.dir)
+	storage, end, err := o.storage.open(ctx, o.dir, o.logger)
 	if err != nil {
 		return err
 	}

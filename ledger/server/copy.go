@@ -169,6 +169,9 @@ func (c *copying) entries() ([]byte, error) {
 	if err := checkRoot(tree, c.published); err != nil {
 		return nil, err
 	}
+	if tree.End() == 0 {
+		return rfc6962.DefaultHasher.EmptyRoot(), nil
+	}
 	root, err := tree.GetRootHash(nil)
 	if err != nil {
 		return nil, err
