@@ -6,6 +6,11 @@ FUZZTIME ?= 5s
 PROGRAMS := imaledger imaledgerd imaledger-agent imaledger-witness
 GOFLAGS_RELEASE := -trimpath -ldflags="-s -w"
 
+# Where what is built once is kept.
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/imaledger
+IMALEDGER_VERSITYGW ?= $(CACHE)/versitygw
+export IMALEDGER_VERSITYGW
+
 .PHONY: check tools lint test web fuzz cross demo guest vault peers build soak bench
 
 check: tools lint test web fuzz cross demo guest peers
@@ -21,13 +26,19 @@ FIGURES := ./ledger ./ledger/server ./ledger/internal/index ./cmd/imaledger-witn
 # are installed if they are missing.
 # Guests run in QEMU, and kexec starts another kernel in them. Node runs the web
 # page's verifier, 18 or newer.
-PACKAGES := prometheus swtpm swtpm-tools ima-evm-utils gcc libc6-dev curl jq zstd pebble nginx-light qemu-system-x86 kexec-tools e2fsprogs systemd qemu-user-static nodejs
-tools:
-	@for p in promtool swtpm swtpm_setup evmctl gcc curl jq zstd pebble /usr/sbin/nginx qemu-system-x86_64 /sbin/kexec /sbin/mke2fs systemd-analyze qemu-s390x-static node; do command -v $$p >/dev/null || missing=1; done; \
+# MariaDB and versitygw, which is built once for some minutes and kept, are the
+# database and the object store of a ledger that several front ends share.
+PACKAGES := prometheus swtpm swtpm-tools ima-evm-utils gcc libc6-dev curl jq zstd pebble nginx-light qemu-system-x86 kexec-tools e2fsprogs systemd qemu-user-static nodejs mariadb-server-core
+tools: $(IMALEDGER_VERSITYGW)
+	@for p in promtool swtpm swtpm_setup evmctl gcc curl jq zstd pebble /usr/sbin/nginx qemu-system-x86_64 /sbin/kexec /sbin/mke2fs systemd-analyze qemu-s390x-static node /usr/sbin/mariadbd; do command -v $$p >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then \
 		command -v apt-get >/dev/null || { echo "please install $(PACKAGES)" >&2; exit 1; }; \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y $(PACKAGES); \
 	fi
+
+$(CACHE)/versitygw:
+	@mkdir -p $(@D)
+	GOBIN=$(@D) $(GO) install github.com/versity/versitygw/cmd/versitygw@v1.8.0
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt these" >&2; exit 1; }
@@ -78,7 +89,6 @@ demo:
 
 # The agent on real kernels: one that can stage records, and Debian's. They are
 # those that the variables name, or are built and fetched once, and kept.
-CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/imaledger
 IMALEDGER_KERNEL ?= $(firstword $(abspath $(wildcard ../shared/vm/bzImage-7.3)) $(CACHE)/bzImage-7.3)
 IMALEDGER_STOCK_KERNEL ?= $(CACHE)/stock
 export IMALEDGER_KERNEL IMALEDGER_STOCK_KERNEL

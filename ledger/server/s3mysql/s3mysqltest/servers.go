@@ -72,17 +72,17 @@ func freeAddress(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// program finds a program by the variable that may name it, or in the path.
-func program(t testing.TB, variable, name string) string {
+// program finds a program in the path, or where make tools or Debian put it.
+func program(t testing.TB, name string, more ...string) string {
 	t.Helper()
-	if p := os.Getenv(variable); variable != "" && p != "" {
-		return p
-	}
 	path, err := exec.LookPath(name)
-	if err != nil {
-		if path = "/usr/sbin/" + name; exec.Command(path, "--version").Run() != nil {
-			t.Fatalf("%v; make tools gets what the tests need", err)
+	for _, p := range append(more, "/usr/sbin/"+name) {
+		if _, e := os.Stat(p); err != nil && e == nil {
+			return p
 		}
+	}
+	if err != nil {
+		t.Fatalf("%v; make tools gets what the tests need", err)
 	}
 	return path
 }
@@ -94,7 +94,11 @@ func (s *Servers) prepareGateway(t testing.TB) {
 			t.Fatal(err)
 		}
 	}
-	s.gateway = []string{program(t, "IMALEDGER_VERSITYGW", "versitygw"), "--port", s.endpoint, "--iam-dir", filepath.Join(s.dir, "iam"), "--quiet",
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.gateway = []string{program(t, "versitygw", os.Getenv("IMALEDGER_VERSITYGW"), filepath.Join(cache, "imaledger", "versitygw")), "--port", s.endpoint, "--iam-dir", filepath.Join(s.dir, "iam"), "--quiet",
 		"posix", "--versioning-dir", filepath.Join(s.dir, "versions"), filepath.Join(s.dir, "s3")}
 }
 
@@ -105,7 +109,7 @@ func (s *Servers) prepareMariaDB(t testing.TB) {
 		t.Fatal(err)
 	}
 	as := "--user=" + s.own(t, data)
-	install := exec.Command(program(t, "", "mariadb-install-db"), "--no-defaults", as, "--datadir="+data, "--auth-root-authentication-method=normal", "--skip-test-db")
+	install := exec.Command(program(t, "mariadb-install-db"), "--no-defaults", as, "--datadir="+data, "--auth-root-authentication-method=normal", "--skip-test-db")
 	if out, err := install.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -115,7 +119,7 @@ func (s *Servers) prepareMariaDB(t testing.TB) {
 		t.Fatal(err)
 	}
 	_, port, _ := net.SplitHostPort(s.database)
-	s.mariadb = []string{program(t, "", "mariadbd"), "--no-defaults", as, "--datadir=" + data, "--socket=" + filepath.Join(data, "s.sock"), "--pid-file=" + filepath.Join(data, "pid"),
+	s.mariadb = []string{program(t, "mariadbd"), "--no-defaults", as, "--datadir=" + data, "--socket=" + filepath.Join(data, "s.sock"), "--pid-file=" + filepath.Join(data, "pid"),
 		"--bind-address=127.0.0.1", "--port=" + port, "--skip-log-bin", "--skip-name-resolve", "--innodb-buffer-pool-size=128M", "--innodb-log-file-size=64M", "--init-file=" + init}
 }
 
@@ -130,9 +134,9 @@ func (s *Servers) own(t testing.TB, dir string) string {
 	if me.Uid != "0" {
 		return me.Username
 	}
-	u, err := user.Lookup("mysql")
+	u, err := user.Lookup("nobody")
 	if err != nil {
-		t.Fatalf("%v; make tools gets what the tests need", err)
+		t.Fatal(err)
 	}
 	uid, _ := strconv.Atoi(u.Uid)
 	gid, _ := strconv.Atoi(u.Gid)
