@@ -49,6 +49,7 @@ lint:
 	$(GO) vet -tags figures $(FIGURES)
 	$(GO) vet -tags peers ./cmd/imaledger-witness
 	$(GO) vet -tags vault ./cmd/imaledgerd
+	$(GO) vet -tags clusters ./ledger/server/storagetest
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 -tags figures,peers $(FIGURES)
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 -tags web ./ledger/audit
@@ -125,10 +126,19 @@ bench:
 	$(GO) test -run '^$$' -bench . ./tpm/... ./ledger
 	$(GO) test -tags figures -run TestFigures -v -timeout 60m $(FIGURES)
 
+# A ledger's storage in any object store and database: the RGW of a Ceph at the URL
+# IMALEDGER_S3, keys testkey and testsecret, and a node of a Galera cluster at the
+# address IMALEDGER_MYSQL, user ledger, password secret, with all rights.
+.PHONY: clusters
+clusters:
+	$(GO) test -tags clusters -run TestClusters -count 1 -v ./ledger/server/storagetest
+
 # Hours of what check does for minutes. A ledger is killed 200 times under 50 hosts,
-# a witness 200 times under 100 logs.
-soak:
+# a witness 200 times under 100 logs. With two front ends on shared storage it is
+# they, the database and the object store.
+soak: tools
 	IMALEDGER_SOAK=1 $(GO) test -count 1 -v -timeout 30m -run TestKill ./witness
-	IMALEDGER_SOAK=1 $(GO) test -count 1 -v -timeout 60m -run 'TestKill|TestDiskFails|TestPressure' ./ledger/server
+	IMALEDGER_SOAK=1 $(GO) test -count 1 -v -timeout 60m -run 'TestKill$$|TestDiskFails|TestPressure' ./ledger/server
+	IMALEDGER_SOAK=1 $(GO) test -count 1 -v -timeout 60m -run TestKillShared ./ledger/server
 	$(MAKE) vault
 	$(MAKE) check FUZZTIME=5m DIFFER=1h

@@ -44,6 +44,7 @@ type pending struct {
 	marks    map[ledger.Hash]mark
 	bytes    map[string]int64 // by uploader: of its marks, and of its uploads that are not whole
 	claims   map[ledger.Hash]int
+	taken    map[ledger.Hash]bool          // of those with a claim: an entry that names it was read meanwhile
 	removing map[ledger.Hash]chan struct{} // closed when it is done
 }
 
@@ -57,7 +58,7 @@ type mark struct {
 func openPending(dir string, max int64, life time.Duration, now func() time.Time) (*pending, error) {
 	p := &pending{
 		dir: dir, max: max, life: life, now: now, marks: make(map[ledger.Hash]mark), bytes: make(map[string]int64),
-		claims: make(map[ledger.Hash]int), removing: make(map[ledger.Hash]chan struct{}),
+		claims: make(map[ledger.Hash]int), taken: make(map[ledger.Hash]bool), removing: make(map[ledger.Hash]chan struct{}),
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -117,6 +118,7 @@ func (p *pending) claim(digests ...ledger.Hash) (release func()) {
 		for _, d := range digests {
 			if p.claims[d]--; p.claims[d] == 0 {
 				delete(p.claims, d)
+				delete(p.taken, d)
 			}
 		}
 	}
@@ -167,10 +169,17 @@ func (p *pending) unmark(digest ledger.Hash) {
 	}
 }
 
-// stored says that a marked addendum is there. Its bytes are counted already.
+// stored says that a marked addendum is there. Its bytes are counted already. It is
+// not pending if another front end has stored it too, and taken an entry that names
+// it, while it came.
 func (p *pending) stored(digest ledger.Hash, uploader string, size int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.taken[digest] {
+		p.count(uploader, -size)
+		os.Remove(p.name(digest))
+		return
+	}
 	if old, twice := p.marks[digest]; twice {
 		p.count(old.uploader, -old.size)
 	}
@@ -205,6 +214,9 @@ func (p *pending) named(digests ...ledger.Hash) error {
 func (p *pending) forget(digest ledger.Hash) (known bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.claims[digest] > 0 {
+		p.taken[digest] = true
+	}
 	m, known := p.marks[digest]
 	if known {
 		delete(p.marks, digest)

@@ -506,3 +506,36 @@ func TestOrphansRace(t *testing.T) {
 	}
 	t.Logf("%d removed", removed.Load())
 }
+
+// An addendum that comes to two front ends at once, and whose entry comes to the
+// other one and is read here before this upload ends, is not pending here: it would be
+// removed some day, and the entry would lack it.
+func TestStoredElsewhere(t *testing.T) {
+	p, err := openPending(t.TempDir(), 0, time.Hour, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := ledger.Hash{1}
+	upload := func(meanwhile func()) {
+		t.Helper()
+		release := p.claim(digest)
+		defer release()
+		if err := errors.Join(p.grow("h", 10), p.mark(digest, "h", 10)); err != nil {
+			t.Fatal(err)
+		}
+		meanwhile()
+		p.stored(digest, "h", 10)
+	}
+	upload(func() {
+		if err := p.named(digest); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if files, err := os.ReadDir(p.dir); len(p.marks) > 0 || p.total() != 0 || err != nil || len(files) > 0 {
+		t.Errorf("marks %v, %v bytes, files %v, %v", p.marks, p.total(), files, err)
+	}
+	upload(func() {})
+	if len(p.marks) != 1 || p.total() != 10 {
+		t.Errorf("marks %v, %v bytes", p.marks, p.total())
+	}
+}

@@ -50,6 +50,10 @@ func (a *Addenda) Put(digest ledger.Hash, r io.Reader, max int64) (created bool,
 		return false, fmt.Errorf("store addendum %x: %w", digest[:6], err)
 	}
 	defer done()
+	// Before the condition, which not every store keeps where it keeps versions.
+	if had, found, err := a.Size(digest); err != nil || found && had == size {
+		return false, err
+	}
 	key := ledger.AddendumPath(digest)
 	in := &s3.PutObjectInput{
 		Bucket: &a.bucket.name, Key: &key, Body: content, ContentLength: &size, ContentType: aws.String("application/octet-stream"),

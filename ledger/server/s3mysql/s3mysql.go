@@ -4,7 +4,9 @@
 //
 // The log has a bucket of its own, at its root: with a prefix in front, Tessera's
 // driver does not find again what it wrote before its database was lost, and jams.
-// Addenda, the checkpoints of days and evidence are in a second bucket, which has
+// The checkpoints of days and evidence stand beside it, under history/ and evidence/:
+// that one of several creates a file is sure only without versioning, which has
+// Ceph's RGW 16 pass over the condition. Addenda are in a second bucket, which has
 // versioning, and object locks if the ledger sets them. The database holds what
 // gives entries their order, and entries for the second or so until they are in the
 // log's bucket: an entry is durable when the database says so.
@@ -32,7 +34,7 @@ import (
 
 // Config says where a ledger is.
 type Config struct {
-	LogBucket     string // of this log alone
+	LogBucket     string // of this log alone, without versioning
 	PayloadBucket string // with versioning; and with object lock, if Lock is set
 
 	// AWS has region and credentials; default: what the environment says, as for any
@@ -92,8 +94,9 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		s.sdk.HTTPClient = httpClient()
 	}
 	client := s3.NewFromConfig(s.sdk, s.options)
-	s.Log, s.Files = &Bucket{client, c.LogBucket}, &Bucket{client, c.PayloadBucket}
-	s.Addenda = &Addenda{bucket: s.Files, lock: c.Lock, days: c.LockDays}
+	s.Log = &Bucket{client, c.LogBucket}
+	s.Files = s.Log
+	s.Addenda = &Addenda{bucket: &Bucket{client, c.PayloadBucket}, lock: c.Lock, days: c.LockDays}
 	if err := s.checkBuckets(ctx); err != nil {
 		return nil, err
 	}
@@ -147,6 +150,12 @@ func (s *Store) checkBuckets(ctx context.Context) error {
 	}
 	if v.Status != types.BucketVersioningStatusEnabled {
 		return fmt.Errorf("bucket %s does not keep versions: enable versioning, so that nobody who holds the ledger's key can replace a payload for good", s.config.PayloadBucket)
+	}
+	if v, err = s.Log.client.GetBucketVersioning(ctx, &s3.GetBucketVersioningInput{Bucket: &s.config.LogBucket}); err != nil {
+		return fmt.Errorf("bucket %s: versioning: %w", s.config.LogBucket, err)
+	}
+	if v.Status == types.BucketVersioningStatusEnabled {
+		return fmt.Errorf("bucket %s keeps versions, and its checkpoint is written each second: give the log a bucket without", s.config.LogBucket)
 	}
 	if s.config.Lock == "" {
 		return nil

@@ -228,12 +228,12 @@ func (s *Servers) StartDatabase(t testing.TB) {
 // KillDatabase kills the database with SIGKILL.
 func (s *Servers) KillDatabase() { s.mariadbUp.kill() }
 
-func (s *Servers) dsn(name string) string {
-	return fmt.Sprintf("%s:%s@tcp(%s)/%s", dbUser, dbPassword, s.database, name)
-}
+func (s *Servers) dsn(name string) string { return DSN(s.database, name) }
 
-// DSN returns the name of the database of a store.
-func (s *Servers) DSN(name string) string { return s.dsn(name) }
+// DSN returns the name of a database at an address, for the tests' user.
+func DSN(address, database string) string {
+	return fmt.Sprintf("%s:%s@tcp(%s)/%s", dbUser, dbPassword, address, database)
+}
 
 // Endpoint returns the URL of the object store.
 func (s *Servers) Endpoint() string { return "http://" + s.endpoint }
