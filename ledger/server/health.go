@@ -15,7 +15,7 @@ const (
 	healthDraining    = "draining"    // about to end
 	healthFrozen      = "frozen"      // the log has ended, and is read
 	healthStopped     = "stopped"     // it cannot go on
-	healthStorage     = "storage"     // nothing can be written
+	healthStorage     = "storage"     // nothing can be written, or storage elsewhere does not answer
 )
 
 // health is what /healthz and /readyz tell.
@@ -37,7 +37,11 @@ func (s *Server) health(r *http.Request) (health, error) {
 		return h, nil
 	}
 	var err error
-	if h.Tree, err = s.log.reader.IntegratedSize(r.Context()); err != nil {
+	if h.Tree, err = s.log.reader.IntegratedSize(r.Context()); isAway(err) {
+		h.Status = healthStorage // to start this front end again mends nothing
+		return h, nil
+	}
+	if err != nil {
 		return h, err
 	}
 	if s.chains.ended() != nil {
@@ -81,7 +85,7 @@ func (s *Server) getReady(w http.ResponseWriter, r *http.Request) error {
 		status = http.StatusServiceUnavailable
 	case s.isDraining():
 		h.Status, status = healthDraining, http.StatusServiceUnavailable
-	case s.writable.check() != nil:
+	case h.Status == healthStorage || s.writable.check() != nil:
 		h.Status, status = healthStorage, http.StatusServiceUnavailable
 	}
 	writeJSON(w, status, "application/json", h)

@@ -6,7 +6,7 @@
 // refuses is RFC 9457 problem details with the audit's findings: 409 where the
 // host's chain went another way, 422 otherwise.
 //
-// One directory holds everything, and one process at a time:
+// One directory holds everything, and serves one process at a time:
 //
 //	log/                  Tessera's tiles, entries and newest checkpoint
 //	addenda/              payloads, anchors, enrolment evidence (c2sp.org/tlog-addenda)
@@ -18,6 +18,9 @@
 //	evidence/refusals.json  what was refused lately, for the operator
 //	index/                the search index, if there is one; it may be deleted
 //	lock                  held by the process
+//
+// Several front ends can share a ledger whose log, addenda and evidence are
+// elsewhere: see Storage. Then a front end's directory has uploads and refusals only.
 //
 // The log is the truth. What else the server knows, which leaf has which index
 // and where each host's chain ends, it reads from the log when it starts.

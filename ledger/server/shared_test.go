@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -131,6 +132,33 @@ func TestFrontEnds(t *testing.T) {
 	if r.Segments < 7 || r.Erased != 1 {
 		t.Errorf("%+v", r)
 	}
+}
+
+// TestStorageAway: while the database is away a front end says so, is not to be
+// started again, and goes on when it is back.
+func TestStorageAway(t *testing.T) {
+	servers := s3mysqltest.Start(t)
+	c := servers.Config(t)
+	l := startShared(t, c, 1)[0]
+	h := l.enrolHost(t, "h")
+	leaf, _ := l.submit(t, h, "/bin/a")
+	servers.KillDatabase()
+	for path, want := range map[string]int{"/healthz": http.StatusOK, "/readyz": http.StatusServiceUnavailable} {
+		if resp, body := l.do(t, http.MethodGet, path, nil); resp.StatusCode != want || !strings.Contains(string(body), healthStorage) {
+			t.Errorf("%s: %d %s, want %d", path, resp.StatusCode, body, want)
+		}
+	}
+	_, err := l.HostHead(t.Context(), "h")
+	problem(t, err, http.StatusServiceUnavailable, "")
+	if a, err := l.SubmitLeaf(t.Context(), leaf, 0); err != nil || a.Index != 1 {
+		t.Errorf("what is known already is answered all the same: %+v, %v", a, err)
+	}
+	servers.StartDatabase(t)
+	l.submit(t, h, "/bin/b")
+	if err := l.server.Err(); err != nil {
+		t.Error(err)
+	}
+	auditShared(t, c, l.config.Trust)
 }
 
 // TestFrontEndsRace: of two entries on one base that come to two front ends at the
