@@ -11,12 +11,12 @@ CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/imaledger
 IMALEDGER_VERSITYGW ?= $(CACHE)/versitygw
 export IMALEDGER_VERSITYGW
 
-.PHONY: check tools lint test web fuzz cross demo guest vault peers build soak bench
+.PHONY: check tools lint test web fuzz cross demo guest vault peers build install soak bench
 
 check: tools lint test web fuzz cross demo guest peers
 
 # Packages whose tests have figures, which nobody else runs.
-FIGURES := ./ledger ./ledger/server ./ledger/internal/index ./cmd/imaledger-witness
+FIGURES := ./ledger ./ledger/server ./ledger/monitor ./ledger/internal/index ./cmd/imaledger-witness
 
 # The examples of ledger/API.md need curl, jq and zstd. Pebble is an ACME authority,
 # nginx a mirror.
@@ -121,6 +121,15 @@ peers:
 build:
 	@mkdir -p bin
 	CGO_ENABLED=0 $(GO) build $(GOFLAGS_RELEASE) -o bin/ $(PROGRAMS:%=./cmd/%)
+
+# The programs, their manual pages and the units. DESTDIR is for packagers.
+PREFIX ?= /usr/local
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 755 $(PROGRAMS:%=bin/%) $(DESTDIR)$(PREFIX)/bin/
+	bin/imaledger man $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 cmd/*/*.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	install -m 644 cmd/*/*.service cmd/*/*.timer $(DESTDIR)$(PREFIX)/lib/systemd/system/
 
 bench:
 	$(GO) test -run '^$$' -bench . ./tpm/... ./ledger
