@@ -96,7 +96,7 @@ const schemaVersion = 1
 
 func (d *Database) makeTables(ctx context.Context) error {
 	if driver.SchemaCompatibilityVersion != schemaVersion {
-		return fmt.Errorf("Tessera's tables have version %d, and this program knows %d", driver.SchemaCompatibilityVersion, schemaVersion)
+		return fmt.Errorf("the version of Tessera's tables is %d, and this program knows %d", driver.SchemaCompatibilityVersion, schemaVersion)
 	}
 	for _, statement := range tables {
 		if _, err := d.pool.ExecContext(ctx, statement); err != nil {

@@ -39,9 +39,9 @@ type Config struct {
 
 	// AWS has region and credentials; default: what the environment says, as for any
 	// program of AWS.
-	AWS       *aws.Config
-	Endpoint  string // URL of an object store that is not AWS; default: AWS
-	PathStyle bool   // bucket names stand in the path, not in the host's name
+	AWS       *aws.Config `json:"-"`
+	Endpoint  string      // URL of an object store that is not AWS; default: AWS
+	PathStyle bool        // bucket names stand in the path, not in the host's name
 
 	// DSN is the database's, as go-sql-driver/mysql writes it, its password included.
 	// Give all front ends of a cluster the same writer.
