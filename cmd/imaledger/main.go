@@ -33,6 +33,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 // newRoot makes the tool with all its commands.
 func newRoot() *cobra.Command {
+	var version bool
 	root := &cobra.Command{
 		Use:   "imaledger",
 		Short: "Check what Linux machines measured, without trusting anyone's word",
@@ -44,14 +45,21 @@ because evidence is missing, erased, stale or unreachable.`,
 		Example: `  imaledger demo --once                            see all of it work, in a minute
   imaledger inspect /sys/kernel/security/ima/binary_runtime_measurements
   imaledger verify --trust trust/ evidence.tar`,
-		Version:       cli.Version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if version {
+				_, err := fmt.Fprintln(cmd.OutOrStdout(), "imaledger", cli.Version())
+				return err
+			}
+			return cmd.Help()
+		},
 	}
+	// Cobra's own flag prints it by a template, which costs five megabytes: what calls
+	// methods by their names keeps all of them.
+	root.Flags().BoolVarP(&version, "version", "v", false, "version for imaledger")
 	root.SuggestionsMinimumDistance = 2 // letters that a mistyped command may differ in from a suggested one
-	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddCommand(newDemoCommand(), newInspectCommand(), newKeygenCommand(), newKeyCommand(), newReplayCommand(), newVerifyCommand(), newPolicyCommand(), newEquivocationCommand(), newSubmitCommand(),
 		newRetentionCommand(), newHoldCommand(), newReleaseCommand(), newEraseCommand(), newAcknowledgeCommand(), newFreezeCommand(), newSucceedCommand(),
 		newBundleCommand(), newProveCommand(), newRecordCommand(), newHostsCommand(), newEnrolmentsCommand(), newTrustCommand(), newDoctorCommand(), newManCommand(),
@@ -121,7 +129,6 @@ func newHelpCommand() *cobra.Command {
 				return cli.WithHint(cli.Usagef("no help on %q", strings.Join(args, " ")), "imaledger --help lists the commands")
 			}
 			of.InitDefaultHelpFlag() // as --help does, which lists it
-			of.InitDefaultVersionFlag()
 			return of.Help()
 		},
 	}
