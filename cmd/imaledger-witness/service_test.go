@@ -56,6 +56,8 @@ func TestBinary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Keys in a KMS are opened where the ledger opens its own: that package knows of no ledger.
+	list = bytes.Replace(list, []byte(module+"ledger/kms\n"), nil, 1)
 	for _, module := range []string{"sqlite", "/pebble", "/tessera", "go-sql-driver", module + "ledger", module + "tpm"} {
 		if strings.Contains(string(list), module) {
 			t.Errorf("linked with %s", module)

@@ -28,6 +28,8 @@ func TestVectorCodes(t *testing.T) {
 	// What a log serves, and showed before, is not in a bundle: package monitor's TestLies
 	// and TestSeenBefore.
 	seen[ledger.LogTiles], seen[ledger.LogRollback] = true, true
+	// Nor is what an index answers: cmd/imaledger's search_lies.
+	seen[ledger.SearchForeign], seen[ledger.SearchOmitted] = true, true
 	// Age is a matter of when one looks: TestCheckAge.
 	seen[ledger.CheckpointStale] = true
 	for _, c := range ledger.Codes() {
