@@ -23,13 +23,14 @@ type chains struct {
 	// are judged against fleet, and are few.
 	rare sync.Mutex
 
-	mu    sync.Mutex // guards what follows
-	fleet *audit.State
-	hosts map[string]*chain
-	index map[ledger.Hash]uint64 // in the log, by leaf hash
-	kept  kept
-	end   *ended      // nil while the log takes entries
-	last  ledger.Hash // of the entries that are judged under rare
+	mu     sync.Mutex // guards what follows
+	fleet  *audit.State
+	hosts  map[string]*chain
+	index  map[ledger.Hash]uint64 // in the log, by leaf hash
+	kept   kept
+	roster roster
+	end    *ended      // nil while the log takes entries
+	last   ledger.Hash // of the entries that are judged under rare
 }
 
 // A chain is one host's. Its lock is held from judgement to commit, so of two
@@ -42,7 +43,7 @@ type chain struct {
 }
 
 func newChains(trust *ledger.Trust, origin string) *chains {
-	return &chains{trust: trust, origin: origin, fleet: audit.NewState(trust), hosts: make(map[string]*chain), index: make(map[ledger.Hash]uint64), kept: newKept()}
+	return &chains{trust: trust, origin: origin, fleet: audit.NewState(trust), hosts: make(map[string]*chain), index: make(map[ledger.Hash]uint64), kept: newKept(), roster: newRoster()}
 }
 
 // find returns the index of a leaf.
@@ -141,7 +142,9 @@ func (c *chains) commit(j *audit.Judgement, leaf ledger.Hash, entry ledger.Entry
 	if _, segment := entry.(*ledger.Segment); !segment {
 		c.last = leaf
 	}
-	c.kept.commit(leaf, entry, index, func(leaf ledger.Hash) (uint64, bool) { i, found := c.index[leaf]; return i, found })
+	at := func(leaf ledger.Hash) (uint64, bool) { i, found := c.index[leaf]; return i, found }
+	c.kept.commit(leaf, entry, index, at)
+	c.roster.commit(leaf, entry, index, at)
 	if f, ok := entry.(*ledger.Freeze); ok {
 		c.end = &ended{leaf, index, f}
 	}

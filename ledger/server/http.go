@@ -42,6 +42,7 @@ func (s *Server) routes() {
 	handle("GET /proof/{leaf}", s.getProof)
 	handle("GET /proof/index/{index}", s.getProofByIndex)
 	handle("GET /leaf/{leaf}", s.getLeaf)
+	handle("GET /hosts", s.getHosts)
 	handle("GET /host/{host}/head", s.getHead)
 	handle("GET /host/{host}/chain", s.getChain)
 	handle("GET /refusals", s.getRefusals)
