@@ -1,0 +1,80 @@
+// Requests: to this page's own origin, and read no further than what is wanted may be.
+
+/** A request failed: status is HTTP's, 0 where there was no answer. */
+export class NetError extends Error {
+  /** @param {string} path @param {number} status @param {string} text */
+  constructor(path, status, text) {
+    super(`${path}: ${text}`);
+    this.path = path;
+    this.status = status;
+    this.text = text;
+  }
+}
+
+const TOKEN = 'imaledger-token';
+export const token = () => sessionStorage.getItem(TOKEN) ?? '';
+/** @param {string} t for this tab alone; empty for none */
+export const setToken = (t) => (t ? sessionStorage.setItem(TOKEN, t) : sessionStorage.removeItem(TOKEN));
+
+const base = new URL('./', import.meta.url);
+const MAX_JSON = 16 << 20;
+
+/** @param {Response} r @param {string} path @param {number} max @param {(done: number) => void} [progress] */
+async function limited(r, path, max, progress) {
+  const parts = [];
+  let size = 0;
+  for (const reader = /** @type {any} */ (r.body).getReader(); ; ) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    size += value.length;
+    if (size > max) {
+      await reader.cancel();
+      throw new NetError(path, r.status, `the answer has more than ${max} bytes`);
+    }
+    parts.push(value);
+    progress?.(size);
+  }
+  return new Blob(parts);
+}
+
+/**
+ * @param {string} path relative to the pages @param {number} max bytes
+ * @param {{progress?: (done: number) => void, signal?: AbortSignal, wait?: number, fresh?: boolean}} [o]
+ * @returns {Promise<Blob>}
+ */
+export async function getBlob(path, max, { progress, signal, wait, fresh } = {}) {
+  /** @type {Record<string, string>} */
+  const headers = {};
+  if (token()) headers.Authorization = `Bearer ${token()}`;
+  if (wait !== undefined) headers.Prefer = `wait=${wait}`;
+  let r;
+  try {
+    r = await fetch(new URL(path, base), { headers, signal, redirect: 'error', credentials: 'same-origin', cache: fresh ? 'no-store' : 'default' });
+    if (r.ok) return await limited(r, path, max, progress);
+  } catch (e) {
+    if (e instanceof NetError || /** @type {any} */ (e).name === 'AbortError') throw e;
+    throw new NetError(path, 0, 'no answer');
+  }
+  let text = r.statusText || String(r.status);
+  try {
+    const p = JSON.parse(await (await limited(r, path, 1 << 16)).text());
+    if (typeof p.title === 'string') text = p.title + (p.detail ? `: ${p.detail}` : '');
+  } catch { /* no problem details */ }
+  throw new NetError(path, r.status, text);
+}
+
+/** @param {string} path @param {number} max @param {any} [o] */
+export const getBytes = async (path, max, o) => new Uint8Array(await (await getBlob(path, max, o)).arrayBuffer());
+
+/** What a ledger states: a hint of where to look, and proof of nothing. @param {string} path @param {any} [o] */
+export async function getJSON(path, o) {
+  try {
+    return JSON.parse(await (await getBlob(path, MAX_JSON, { fresh: true, ...o })).text());
+  } catch (e) {
+    if (e instanceof SyntaxError) throw new NetError(path, 200, 'the answer is not JSON');
+    throw e;
+  }
+}
+
+/** @param {unknown} e */
+export const statusOf = (e) => (e instanceof NetError ? e.status : -1);

@@ -1,0 +1,174 @@
+// A host: its boots as bands, and what is wrong with its history in words.
+
+import { fill, h, pairs, save, say, table } from '../dom.js';
+import { Evidence, chainOf, commandFor, entryAt, entryByLeaf, stateOf } from '../gather.js';
+import { NetError, getJSON } from '../net.js';
+import { openLog } from '../session.js';
+import { bytes, count, findings, loading, mark, segmentLink, time, untrusted, utc } from '../show.js';
+import { parseQuote } from '../verify/quote.js';
+
+const PAGE = 100; // entries
+const UNASKED = 4 << 20; // bytes of records that are fetched without a word
+
+/** @param {HTMLElement} at @param {import('../app.js').View} view */
+export async function show(at, view) {
+  const [host] = view.args;
+  view.title(host);
+  const head = h('h1', {}, 'Host ', untrusted(host));
+  const progress = h('progress', { 'aria-label': 'entries read' });
+  fill(at, head, loading('Reading the host\'s chain'), progress);
+  const log = await openLog();
+  const tail = await chainOf(log, host, 0, 1);
+  const from = Math.max(0, Math.min(Number(view.query.get('from') ?? Math.max(0, tail.newest - PAGE + 1)), tail.newest));
+  const { entries: places, newest } = await chainOf(log, host, from, PAGE);
+  if (!places.length) throw new NetError(`host ${host}`, 404, 'no entry of it is in the tree of this checkpoint yet');
+  const list = [];
+  for (let i = 0; i < places.length; i += 8) {
+    list.push(...await Promise.all(places.slice(i, i + 8).map((p) => entryAt(log, p.index, p.leaf))));
+    /** @type {any} */ (progress).max = places.length;
+    /** @type {any} */ (progress).value = list.length;
+    if (view.signal.aborted) return;
+  }
+  const evidence = new Evidence(log);
+  list.forEach((e, i) => evidence.place(e, host, places[i].sequence));
+  if (list[0].entry?.kind === 'segment') await addEnrolment(evidence, host, list[0]);
+  for (let i = 0; i < list.length; i += 8) await Promise.all(list.slice(i, i + 8).map((e) => evidence.addEntry(e)));
+  const segments = list.filter((e) => e.entry?.kind === 'segment');
+  const size = segments.reduce((n, e) => n + Number(e.entry.payload.size), 0);
+  const draw = async () => {
+    let result = await evidence.check();
+    if (result.findings.some((/** @type {any} */ f) => f.code === 'gap') && await addAcknowledgements(evidence, host)) result = await evidence.check();
+    if (view.signal.aborted) return;
+    fill(at, head, body({ host, log, list, segments, evidence, result, size, newest, from, fetch: () => fetchAll() }));
+    say(`${host}: ${result.class}`);
+  };
+  const fetchAll = async () => {
+    fill(at, head, loading(`Fetching ${bytes(size)} of records`), progress);
+    for (const e of segments) {
+      await evidence.addAddendum('payloads', e.entry.payload.digest, e, Number(e.entry.payload.size));
+      if (view.signal.aborted) return;
+    }
+    await draw();
+  };
+  await (size <= UNASKED ? fetchAll() : draw());
+}
+
+/** What operators said of gaps, where the server tells. @param {Evidence} evidence @param {string} host */
+async function addAcknowledgements(evidence, host) {
+  const page = await getJSON(`hosts?limit=1000&query=${encodeURIComponent(host)}`).catch(() => undefined);
+  const leaves = page?.hosts?.find((/** @type {any} */ x) => x.host === host)?.acknowledged ?? [];
+  for (const leaf of leaves.slice(0, 100)) {
+    const e = await entryByLeaf(evidence.log, String(leaf)).catch(() => undefined);
+    if (e?.entry?.kind === 'acknowledgement') await evidence.addEntry(e);
+  }
+  return leaves.length > 0;
+}
+
+/** The enrolment that a part of a chain is under. @param {Evidence} evidence @param {string} host @param {any} first */
+async function addEnrolment(evidence, host, first) {
+  const { log } = evidence;
+  for (let n = 0, tries = 0; n < Number(first.entry.sequence) && tries < PAGE; tries++) {
+    const { entries: [p] } = await chainOf(log, host, n, 1);
+    const e = p && await entryAt(log, p.index, p.leaf);
+    if (e?.entry?.kind === 'enrolment' && e.entry.ak === first.entry.ak) return evidence.addEntry(e);
+    n = n === 0 ? Number(first.entry.sequence) - 1 : n - 1;
+  }
+}
+
+/** @param {any} c */
+function body(c) {
+  const { host, log, list, segments, evidence, result, size, newest, from, fetch } = c;
+  const records = segments.reduce((/** @type {number} */ n, /** @type {any} */ e) => n + Number(e.entry.count), 0);
+  const missing = segments.filter((/** @type {any} */ e) => !evidence.files.has(`payloads/${e.entry.payload.digest}`)).length;
+  const why = result.unpinned ? h('p', {}, 'No trust folder is pinned in this browser. ', h('a', { href: '#/trust' }, 'Pin one'), ', and this history is checked.') : findings(result.findings);
+  const facts = new Map(result.segments.map((/** @type {any} */ f) => [f.leaf, f]));
+  return [
+    h('div', { class: 'verdict' }, mark(result.class === 'noted' ? 'verified' : result.class, why), h('p', {}, verdict(c, missing))),
+    pairs([
+      ['Entries', `#${list[0].entry?.sequence ?? from} to #${list.at(-1).entry?.sequence ?? '?'} of the chain, which the ledger says goes to #${newest}`],
+      ['Records', `${count(records)}, ${bytes(size)}`],
+      ['Log', h('span', {}, untrusted(log.origin), ` at ${count(log.size)} entries `, mark(log.state, log.state === 'verified' ? 'Signed, cosigned, and consistent with your last visit.' : h('div', {}, log.reasons.map((/** @type {string} */ r) => h('p', {}, r)), findings(log.findings))))],
+      ['Evidence', h('span', {}, h('button', { onclick: () => save(`${host}.tar`, [evidence.bundle()]) }, 'Save all of it'), ' ', h('code', {}, commandFor(evidence, `${host}.tar`)))],
+    ]),
+    missing > 0 && size > UNASKED && h('p', {}, h('button', { onclick: fetch }, `Fetch and check the records of all ${segments.length} segments`), ` – ${bytes(size)}.`),
+    h('h2', {}, 'What is wrong'), wrong(result),
+    h('h2', {}, 'Boots'), bands(c, facts),
+    h('h2', {}, 'Entries'), entries(c, facts),
+    h('p', {}, from > 0 && h('a', { href: `#/hosts/${encodeURIComponent(host)}?from=${Math.max(0, from - PAGE)}` }, 'Older entries'), ' ',
+      from + list.length <= newest && h('a', { href: `#/hosts/${encodeURIComponent(host)}` }, 'Newest entries')),
+  ];
+}
+
+/** @param {any} c @param {number} missing */
+function verdict({ result, segments, evidence }, missing) {
+  if (result.unpinned) return 'What is below is what the ledger serves; nothing of it is checked.';
+  if (result.class === 'contradicted') return 'The evidence does not hold. Nothing is proven where a finding names it.';
+  if (result.class === 'verified') return `All ${segments.length} segments shown are proven: each by its TPM's quote, in one chain, with nothing left out between the first and the last. Whether newer ones exist is the ledger's word.`;
+  const erased = [...evidence.denied.values()].filter((d) => d === 'erased').length;
+  const forbidden = [...evidence.denied.values()].filter((d) => d === 'forbidden').length;
+  return `Evidence is missing${missing ? `: the records of ${missing} segments${erased ? `, ${erased} erased by policy` : ''}${forbidden ? `, ${forbidden} not public` : ''} are not at hand` : ''}. What is said below holds as far as it goes.`;
+}
+
+/** @param {any} result */
+function wrong(result) {
+  const worse = result.findings.filter((/** @type {any} */ f) => f.class !== 'noted');
+  const notes = result.findings.filter((/** @type {any} */ f) => f.class === 'noted');
+  if (result.unpinned) return h('p', {}, 'Nobody has looked yet: no trust root is pinned.');
+  return [worse.length ? findings(worse) : h('p', {}, 'Nothing.'), notes.length > 0 && h('details', {}, h('summary', {}, `Worth knowing, and contradicting nothing: ${notes.length}`), findings(notes))];
+}
+
+/** @param {any} e */
+function quoteOf(e) {
+  try {
+    return parseQuote(e.entry.quote);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Boots as bands, segments in them in their order. @param {any} c @param {Map<string, any>} facts */
+function bands({ host, list, evidence, result }, facts) {
+  /** @type {{label: string, blocks: any[], first: any, last: any}[]} */
+  const boots = [];
+  let key = '';
+  for (const e of list) {
+    const f = facts.get(e.leaf);
+    const q = e.entry?.kind === 'segment' ? quoteOf(e) : undefined;
+    const k = q ? `${q.resetCount} ${e.entry.ak}` : key;
+    if (!boots.length || (q && k !== key && key !== '')) boots.push({ label: '', blocks: [], first: undefined, last: undefined });
+    if (q) key = k;
+    const boot = boots[boots.length - 1];
+    if (q) boot.label = `boot ${q.resetCount}${q.restartCount ? `, restart ${q.restartCount}` : ''}`;
+    if (e.entry?.kind !== 'segment') {
+      boot.blocks.push(h('li', { class: 'enrolment' }, h('a', { href: `#/entries/${e.index}`, title: 'enrolment', 'aria-label': `enrolment ${e.entry?.sequence ?? ''}` }, '◆')));
+      continue;
+    }
+    boot.first ??= f;
+    boot.last = f ?? boot.last;
+    const { state, findings: found } = stateOf(result, e.leaf, evidence);
+    const own = found.filter((/** @type {any} */ x) => x.entry === e.leaf);
+    const kexecs = own.filter((/** @type {any} */ x) => x.code === 'kexec').length;
+    const erased = own.some((/** @type {any} */ x) => x.code === 'payload-erased');
+    if (e.entry.join === 'gap') boot.blocks.push(h('li', { class: 'gap', title: `gap: ${e.entry.reason}` }, h('span', {}, 'gap')));
+    const words = [`segment ${e.entry.sequence}`, `${e.entry.count} records`, result.unpinned ? 'not checked' : state, kexecs && 'kexec', erased && 'erased', f?.violations && `${f.violations} violations`].filter(Boolean).join(', ');
+    boot.blocks.push(h('li', { class: `segment ${result.unpinned ? 'stated' : state}${erased ? ' erased' : ''}`, 'data-weight': Math.min(9, Math.max(1, Math.round(Math.log2(Number(e.entry.count) + 1)))) },
+      h('a', { href: `#/hosts/${encodeURIComponent(host)}/${e.entry.sequence}`, title: words, 'aria-label': words }, `#${e.entry.sequence}`, kexecs > 0 && h('span', { class: 'kexec', 'aria-hidden': 'true' }, '↻'), f?.violations > 0 && h('span', { class: 'violation', 'aria-hidden': 'true' }, '!'))));
+  }
+  return h('div', {}, h('ol', { class: 'bands' }, boots.map((b) => h('li', {}, h('div', { class: 'when' }, h('strong', {}, b.label || 'before its first segment'),
+    b.first && h('span', {}, h('span', { class: 'nowrap' }, utc(b.first.notBefore)), ' – ', h('span', { class: 'nowrap' }, utc((b.last ?? b.first).notAfter)))), h('ol', { class: 'blocks' }, b.blocks)))),
+    h('p', { class: 'small' }, 'Wider blocks have more records. ◆ enrolment · ↻ a kexec: another kernel, the TPM not reset · ! violations, whose contents no register binds · hatched: records are missing there.'));
+}
+
+/** @param {any} c @param {Map<string, any>} facts */
+function entries({ host, list, evidence, result }, facts) {
+  return table('Entries of the host\'s chain', ['#', 'State', 'Joins', 'Records', 'Quoted not before', 'and not after', 'Index'], list.map((/** @type {any} */ e) => {
+    const f = facts.get(e.leaf);
+    const { state, findings: found } = stateOf(result, e.leaf, evidence);
+    const own = found.filter((/** @type {any} */ x) => x.entry === e.leaf || x.class === 'contradicted');
+    const m = mark(/** @type {any} */ (state), result.unpinned ? 'No trust folder is pinned in this browser.' : findings(own.length || state === 'verified' ? own : found));
+    const b = e.entry;
+    if (b?.kind !== 'segment') return [b ? `#${b.sequence}` : '?', m, b ? `enrolment, grade ${b.grade}` : e.malformed, '', '', '', h('a', { href: `#/entries/${e.index}`, 'aria-label': `entry ${e.index}` }, count(e.index))];
+    return [segmentLink(host, b.sequence), m, `${b.join}${b.reason ? ` ${b.reason}` : ''}`, `${count(b.count)} from ${count(b.first)}`,
+      f ? time(f.notBefore) : '–', f ? time(f.notAfter) : '–', h('a', { href: `#/entries/${e.index}`, 'aria-label': `entry ${e.index}` }, count(e.index))];
+  }), 'chain');
+}
