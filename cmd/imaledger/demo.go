@@ -209,7 +209,8 @@ func invocation() string {
 
 // keepServing adds a segment now and then until it is interrupted.
 func (d *demo) keepServing(ctx context.Context, p *printer) error {
-	p.f("\nThe ledger serves on at %s and takes a segment every %v. Interrupt to end.\n", d.url, d.pause)
+	p.f("\nOpen %s/ in a browser: pin the keys of %s there, open a host and\na segment, watch it being checked, and alter a byte of it.\n", d.url, filepath.Join(d.dir, "trust"))
+	p.f("The ledger serves on at %s and takes a segment every %v. Interrupt to end.\n", d.url, d.pause)
 	for i := 0; ; i++ {
 		select {
 		case <-ctx.Done():

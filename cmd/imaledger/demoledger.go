@@ -21,6 +21,7 @@ import (
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/client"
 	"github.com/imaledger/imaledger/ledger/server"
+	"github.com/imaledger/imaledger/web"
 	"github.com/imaledger/imaledger/witness"
 )
 
@@ -145,7 +146,11 @@ func (d *demo) startLedger(ctx context.Context) error {
 		defer cancel()
 		return s.Close(ctx)
 	})
-	if d.url, err = d.serve(s); err != nil {
+	pages, err := web.New(web.Config{Next: s, Trust: &web.Trust{Policy: policy, Rules: rules}})
+	if err != nil {
+		return err
+	}
+	if d.url, err = d.serve(pages); err != nil {
 		return err
 	}
 	d.client = &client.Client{Base: d.url}

@@ -65,7 +65,7 @@ because evidence is missing, erased, stale or unreachable.`,
 		newBundleCommand(), newProveCommand(), newRecordCommand(), newHostsCommand(), newEnrolmentsCommand(), newTrustCommand(), newDoctorCommand(), newManCommand(),
 		newAuditCommand(), newFollowCommand(), newCosignCommand())
 	root.AddCommand(newExportCommand(), newAppraiseCommand(), newImportCommand())
-	root.AddCommand(newSearchCommand(), newFirstSeenCommand(), newHostsWithCommand(), newDiffCommand(), newTimelineCommand(), newIndexCommand())
+	root.AddCommand(newSearchCommand(), newFirstSeenCommand(), newHostsWithCommand(), newDiffCommand(), newTimelineCommand(), newIndexCommand(), newWebCommand())
 	root.SetHelpCommand(newHelpCommand())
 	return root
 }

@@ -31,6 +31,7 @@ type options struct {
 	sessionLife                       time.Duration
 	publicPayloads, allowSoftwareKeys bool
 	search                            bool
+	web                               bool
 	door                              doorOptions
 	erase                             eraserOptions
 	logKeys                           logKeys
@@ -123,5 +124,6 @@ func (o *options) serveFlags(fs *flag.FlagSet) {
 	fs.DurationVar(&o.batchAge, "batch-age", server.DefaultBatchMaxAge, "`time` for which entries are gathered for one write")
 	fs.BoolVar(&o.search, "search", false, "answer searches, from an index in the ledger's directory that follows the log")
 	fs.BoolVar(&o.publicPayloads, "public-payloads", false, "serve measurement records and evidence to everyone")
+	fs.BoolVar(&o.web, "web", true, "serve pages for people at /, which check what they show in the viewer's browser, and offer the trust folder")
 	fs.BoolVar(&o.allowSoftwareKeys, "allow-software-keys", false, "enrol hosts without a TPM, for demonstrations; the trust folder must accept grade software")
 }

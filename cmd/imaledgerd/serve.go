@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/imaledger/imaledger/cmd/internal/trustdir"
 	"github.com/imaledger/imaledger/ledger/client"
 	"github.com/imaledger/imaledger/ledger/server"
+	"github.com/imaledger/imaledger/web"
 )
 
 // Limits of the server. A transfer that goes on gets more time as it goes; these
@@ -104,6 +106,10 @@ func (o *options) serve(ctx context.Context, config server.Config, stdout io.Wri
 		defer cancel()
 		err = errors.Join(err, s.Close(end))
 	}()
+	handler, err := o.pages(s)
+	if err != nil {
+		return err
+	}
 	listener, url, err := o.door.listen(o.listen, o.dir, config.Proxies, config.Logger)
 	if err != nil {
 		return err
@@ -126,9 +132,21 @@ func (o *options) serve(ctx context.Context, config server.Config, stdout io.Wri
 	// Before the HTTP server waits for its requests to end: those that wait for
 	// witnesses are let go.
 	context.AfterFunc(ctx, s.Drain)
-	err = cli.Serve(ctx, cli.NewServer(s, readTimeout, writeTimeout, config.Logger), listener)
+	err = cli.Serve(ctx, cli.NewServer(handler, readTimeout, writeTimeout, config.Logger), listener)
 	if failure := s.Err(); failure != nil {
 		return cli.WithHint(cli.Undecidedf("%w", failure), "start it again: it reads the log and goes on from what the log holds")
 	}
 	return err
+}
+
+// pages puts the pages for people before a ledger, which answers all else.
+func (o *options) pages(s *server.Server) (http.Handler, error) {
+	if !o.web {
+		return s, nil
+	}
+	offered, err := trustdir.Offer(o.trust)
+	if err != nil {
+		return nil, err
+	}
+	return web.New(web.Config{Next: s, Trust: offered})
 }

@@ -13,36 +13,59 @@ import (
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/web"
 )
 
 // Read reads a trust folder. The error is one of usage, and says what such a
 // folder has.
 func Read(dir string) (*ledger.Trust, error) {
-	policy, err := readFile(filepath.Join(dir, ledger.TrustPolicyFile), ledger.MaxPolicy)
+	policy, rules, roots, err := files(dir)
 	if err != nil {
 		return nil, missing(err)
-	}
-	rules, err := readFile(filepath.Join(dir, ledger.TrustRulesFile), ledger.MaxTrustRules)
-	if err != nil {
-		return nil, missing(err)
-	}
-	names, err := filepath.Glob(filepath.Join(dir, ledger.TrustRootsDir, "*.pem"))
-	if err != nil {
-		return nil, missing(err)
-	}
-	var roots [][]byte
-	for _, name := range names {
-		root, err := readFile(name, ledger.MaxRoots)
-		if err != nil {
-			return nil, missing(err)
-		}
-		roots = append(roots, root)
 	}
 	trust, err := ledger.ParseTrust(policy, rules, roots...)
 	if err != nil {
 		return nil, cli.Usagef("trust folder %s: %w", dir, err)
 	}
 	return trust, nil
+}
+
+// Offer reads a trust folder for the pages, which offer it to viewers. It is one
+// that Read reads.
+func Offer(dir string) (*web.Trust, error) {
+	if _, err := Read(dir); err != nil {
+		return nil, err
+	}
+	policy, rules, roots, err := files(dir)
+	if err != nil {
+		return nil, missing(err)
+	}
+	offered := &web.Trust{Policy: string(policy), Rules: string(rules)}
+	for _, root := range roots {
+		offered.Roots = append(offered.Roots, string(root))
+	}
+	return offered, nil
+}
+
+func files(dir string) (policy, rules []byte, roots [][]byte, err error) {
+	if policy, err = readFile(filepath.Join(dir, ledger.TrustPolicyFile), ledger.MaxPolicy); err != nil {
+		return nil, nil, nil, err
+	}
+	if rules, err = readFile(filepath.Join(dir, ledger.TrustRulesFile), ledger.MaxTrustRules); err != nil {
+		return nil, nil, nil, err
+	}
+	names, err := filepath.Glob(filepath.Join(dir, ledger.TrustRootsDir, "*.pem"))
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	for _, name := range names {
+		root, err := readFile(name, ledger.MaxRoots)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		roots = append(roots, root)
+	}
+	return policy, rules, roots, nil
 }
 
 func missing(err error) error {
