@@ -11,12 +11,12 @@ CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/imaledger
 IMALEDGER_VERSITYGW ?= $(CACHE)/versitygw
 export IMALEDGER_VERSITYGW
 
-.PHONY: check tools lint test web fuzz cross demo guest vault peers build install soak bench
+.PHONY: check tools lint test web fuzz cross demo guest vault peers build install soak bench screenshots
 
 check: tools lint test web fuzz cross demo guest peers
 
 # Packages whose tests have figures, which nobody else runs.
-FIGURES := ./ledger ./ledger/server ./ledger/monitor ./ledger/internal/index ./cmd/imaledger-witness
+FIGURES := ./ledger ./ledger/server ./ledger/monitor ./ledger/internal/index ./cmd/imaledger ./cmd/imaledger-witness
 
 # The examples of ledger/API.md need curl, jq and zstd. Pebble is an ACME authority,
 # nginx a mirror.
@@ -25,12 +25,13 @@ FIGURES := ./ledger ./ledger/server ./ledger/monitor ./ledger/internal/index ./c
 # replays measurement lists. The race detector needs a C compiler. On Debian they
 # are installed if they are missing.
 # Guests run in QEMU, and kexec starts another kernel in them. Node runs the web
-# page's verifier, 18 or newer.
+# page's verifier, 18 or newer. The pages are looked at in Chromium, and held against
+# rules of accessibility that npm fetches.
 # MariaDB and versitygw, which is built once for some minutes and kept, are the
 # database and the object store of a ledger that several front ends share.
-PACKAGES := prometheus swtpm swtpm-tools ima-evm-utils gcc libc6-dev curl jq zstd pebble nginx-light qemu-system-x86 kexec-tools e2fsprogs systemd qemu-user-static nodejs mariadb-server-core
+PACKAGES := prometheus swtpm swtpm-tools ima-evm-utils gcc libc6-dev curl jq zstd pebble nginx-light qemu-system-x86 kexec-tools e2fsprogs systemd qemu-user-static nodejs mariadb-server-core chromium npm
 tools: $(IMALEDGER_VERSITYGW)
-	@for p in promtool swtpm swtpm_setup evmctl gcc curl jq zstd pebble /usr/sbin/nginx qemu-system-x86_64 /sbin/kexec /sbin/mke2fs systemd-analyze qemu-s390x-static node /usr/sbin/mariadbd; do command -v $$p >/dev/null || missing=1; done; \
+	@for p in promtool swtpm swtpm_setup evmctl gcc curl jq zstd pebble /usr/sbin/nginx qemu-system-x86_64 /sbin/kexec /sbin/mke2fs systemd-analyze qemu-s390x-static node /usr/sbin/mariadbd chromium npm; do command -v $$p >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then \
 		command -v apt-get >/dev/null || { echo "please install $(PACKAGES)" >&2; exit 1; }; \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y $(PACKAGES); \
