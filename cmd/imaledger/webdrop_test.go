@@ -51,6 +51,7 @@ func TestWebDrop(t *testing.T) {
 
 	b.open(proxy.url, "#/verify")
 	b.until(`document.querySelector(".drop").innerText.includes("The verifier is loaded") && performance.getEntriesByType("resource").some((e) => e.name.endsWith("bundles.json"))`)
+	b.until(`document.querySelector("#head").innerText.includes("10 entries, verified")`)
 	seen := proxy.requests.Load()
 	proxy.off.Store(true) // the network
 	for _, row := range []struct {

@@ -106,9 +106,9 @@ export class Evidence {
     this.notes.push(noted('chain-broken', `${host} ${sequence}`, `the server gave entry ${e.index} for it, which is ${e.entry.sequence === undefined ? `a statement, ${e.entry.kind}` : `${e.entry.host} ${e.entry.sequence}`}`, e.leaf));
   }
 
-  /** The bundle, as FORMAT.md section 6 has it. */
-  bundle() {
-    const files = [...this.files.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  /** The bundle, as FORMAT.md section 6 has it. @param {(name: string) => boolean} [which] files, all if not said */
+  bundle(which = () => true) {
+    const files = [...this.files.values()].filter((f) => which(f.name)).sort((a, b) => (a.name < b.name ? -1 : 1));
     const manifest = encoder.encode('imaledger/evidence/v1\n' + files.map((f) => `file ${f.name} ${f.blob.size} ${f.digest}\n`).join(''));
     /** @type {BlobPart[]} */
     const parts = [];

@@ -32,6 +32,10 @@ export async function show(at, view) {
   const [short, sealed] = [await own.ask('proof', { index, sealed: false }), await own.ask('proof', { index, sealed: true })];
   if (view.signal.aborted) return;
   const { state, findings: found } = stateOf(result, segment.leaf, evidence);
+  const name = `${host}-${number}-${index}`;
+  // Of the segment: its entry, proof and anchor, and its enrolment; of others nothing.
+  const others = [...evidence.entries.values()].filter((e) => e.entry?.kind === 'segment' && e.leaf !== segment.leaf);
+  const alone = (/** @type {string} */ file) => !file.startsWith('payloads/') && !others.some((e) => file.endsWith(e.leaf) || (file === `anchors/${e.entry.anchor.digest}` && e.entry.anchor.digest !== segment.entry.anchor.digest));
   const bound = sealed.claim?.bound;
   const verified = state === 'verified' && sealed.claim;
   const shown = verified && !bound ? 'undecided' : verified ? 'verified' : state === 'verified' ? 'contradicted' : state;
@@ -55,13 +59,14 @@ export async function show(at, view) {
       form('Short', 'that host and ledger committed to it; that the quote covers it rests on the ledger\'s admission check', `${Math.max(0, short.bytes.length - r.raw.length)} bytes, hashes of groups of records`, short, 'short'),
       form('Sealed', 'by the TPM: all digests, replayed, give what was quoted', `the register and digests of each of the ${count(summary.count - 1)} others, and nothing else`, sealed, 'sealed'),
     ]),
+    h('p', {}, h('button', { onclick: () => save(`${name}.tar`, [evidence.bundle(alone)]) }, 'Save the evidence without the records'), ' and with it: ', h('code', {}, `imaledger verify --trust trust --record ${name}.sealed.record ${name}.tar`)),
     h('h2', {}, 'Bytes'), dump(r.raw, r.offset));
 
-  /** @param {string} name @param {string} proves @param {string} discloses @param {any} p @param {string} file */
-  function form(name, proves, discloses, p, file) {
+  /** @param {string} kind @param {string} proves @param {string} discloses @param {any} p @param {string} file */
+  function form(kind, proves, discloses, p, file) {
     const s = result.unpinned ? 'undecided' : p.claim ? (state === 'verified' ? 'verified' : state) : 'contradicted';
-    return [name, proves, discloses, mark(/** @type {any} */ (s), result.unpinned ? 'No trust folder is pinned in this browser.' : findings(p.findings)),
-      h('button', { onclick: () => save(`${host}-${number}-${index}.${file}`, [p.bytes]), 'aria-label': `${bytes(p.bytes.length)}, save the ${file} proof` }, bytes(p.bytes.length))];
+    return [kind, proves, discloses, mark(/** @type {any} */ (s), result.unpinned ? 'No trust folder is pinned in this browser.' : findings(p.findings)),
+      h('button', { onclick: () => save(`${name}.${file}.record`, [p.bytes]), 'aria-label': `${bytes(p.bytes.length)}, save the ${file} proof` }, bytes(p.bytes.length))];
   }
 }
 
