@@ -51,6 +51,13 @@ func TestWebPages(t *testing.T) {
 				b.accessible(p.name + ", " + pinned + ", " + th.name)
 				b.shoot(p.name + "-" + pinned + "-" + th.name)
 			}
+			// Each reason is a click away; here all are open.
+			eval[int](b, `document.querySelectorAll("details").forEach((d) => (d.open = true)); 0`)
+			b.accessible(p.name + ", " + pinned + ", with every reason open")
+			if wide := eval[int](b, `document.documentElement.scrollWidth - innerWidth`); wide > 0 {
+				t.Errorf("%s, %s, with every reason open: %d pixels wider than the window", p.name, pinned, wide)
+			}
+			b.shoot(p.name + "-" + pinned + "-open")
 		}
 	}
 	b.clean(s.url)

@@ -46,7 +46,7 @@ function results(page, { query }) {
   if (!page.hosts.length) return notice('empty', 'No host', query.size ? 'None is called so, or is in that state.' : 'No host was enrolled in this log yet.');
   const next = new URLSearchParams(query);
   next.set('after', page.next ?? '');
-  return h('div', {}, h('p', {}, `${count(page.total)} hosts`, query.get('after') && ', a further page'),
+  return h('div', {}, h('p', {}, `${count(page.total)} ${page.total === 1 ? 'host' : 'hosts'}`, query.get('after') && ', a further page'),
     table('Hosts as the ledger lists them', ['Host', 'Stated', 'Segments', 'Records', 'Grade', 'Newest entry'], page.hosts.map((/** @type {any} */ x) => [
       hostLink(x.host), states(x), count(x.segments), count(x.records), x.grade,
       x.segments ? [segmentLink(x.host, x.sequence), ` at ${count(x.index)}`] : `#${x.sequence} at ${count(x.index)}`,
