@@ -127,7 +127,7 @@ func (r *rulesReader) rule(line string) {
 		}
 	case key == "max-age" && r.MaxAge == 0:
 		if r.MaxAge = r.parseNumber(key, value); r.MaxAge == 0 || r.MaxAge > maxMaxAge {
-			r.fail("max-age: want seconds, 1 to %d", maxMaxAge)
+			r.fail("max-age: want seconds, 1 to %d", uint64(maxMaxAge))
 		}
 	default:
 		r.fail("%.64q: unknown, or said before; want registrar, registrars, operator, grade, allow sha1, witness, independent, or max-age", line)
