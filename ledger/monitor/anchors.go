@@ -15,8 +15,8 @@ import (
 )
 
 // maxAnchors bounds the verified anchors that are kept: hosts anchor to the newest
-// checkpoint, so neighbours share theirs.
-const maxAnchors = 4096
+// checkpoint, so neighbours share theirs. Those of one window come on top.
+var maxAnchors = 4096
 
 // An anchored is a segment and its place.
 type anchored struct {
@@ -33,6 +33,12 @@ func (a *anchored) finding(code ledger.Code, format string, args ...any) ledger.
 // to the policy, to the segments and to the tree. Each is one that witnesses saw, so
 // one of another history is found here whoever it was shown to: then split is set.
 func (w *walk) judgeAnchors(list []entry) (found, split []ledger.Finding, err error) {
+	// Not while a window is judged: it still needs those that it found known.
+	w.mu.Lock()
+	if len(w.anchors) >= maxAnchors {
+		clear(w.anchors)
+	}
+	w.mu.Unlock()
 	var segments []*anchored
 	first := make(map[ledger.Hash]*anchored) // by anchor, of those that are not known
 	for i, e := range list {
@@ -130,9 +136,6 @@ func (w *walk) anchor(note ledger.Hash) *ledger.Checkpoint {
 func (w *walk) keepAnchor(note ledger.Hash, c *ledger.Checkpoint) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.anchors) >= maxAnchors {
-		clear(w.anchors)
-	}
 	w.anchors[note] = c
 	w.times.add(c.Size, w.Trust.Policy.NotAfter(c))
 }

@@ -115,6 +115,28 @@ func TestParts(t *testing.T) {
 	}
 }
 
+// TestAnchorsKept: more anchors than are kept, some of them known before the window
+// that names them again, are judged like fewer.
+func TestAnchorsKept(t *testing.T) {
+	l := must[*testlog.Log](t)(testlog.New(origin, 2))
+	h := must[*testlog.Host](t)(l.AddHost("h"))
+	for i := range 1100 { // two windows, and one anchor that both name
+		if i%3 == 0 {
+			h.Anchor = 1
+		} else {
+			h.Anchor = len(l.Entries) - i%3
+		}
+		check(t, h.Measure(testlog.Files(fmt.Sprint("/bin/", i))...))
+		must[*ledger.Segment](t)(l.Seal(h))
+	}
+	want := audit(t, monitor.Config{Ledger: serve(t, l), Trust: l.Trust})
+	monitor.SetMaxAnchors(t, 5)
+	got := audit(t, monitor.Config{Ledger: serve(t, l), Trust: l.Trust})
+	if !reflect.DeepEqual(got, want) || len(got.Findings) > 0 || got.Segments != 1100 {
+		t.Errorf("%+v\nwant\n%+v", got, want)
+	}
+}
+
 // TestInterrupted: an audit whose connection breaks, again and again, comes to its
 // end and finds what one that was not interrupted finds.
 func TestInterrupted(t *testing.T) {
