@@ -71,6 +71,49 @@ func TestRecordProofs(t *testing.T) {
 	}
 }
 
+// TestSealedDigests: a proof has a digest for each other record, in one form.
+func TestSealedDigests(t *testing.T) {
+	w := newWorld(t)
+	h := w.newHost("stock", "stock-6.1/boot1/cut1")
+	h.reboot(readFile(t, recordings+"stock-6.1/boot1/cut4/binary_runtime_measurements"))
+	h.measure(141)
+	h.seal(0)
+	seg := h.last
+	size := ledger.SealedSize([]ledger.Bank{seg.Styles[0].Bank, seg.Styles[1].Bank})
+	for _, test := range []struct {
+		name, want string
+		alter      func(*ledger.RecordProof)
+	}{
+		{"none altered", "", func(*ledger.RecordProof) {}},
+		{"the last left out", "besides this one", func(p *ledger.RecordProof) { p.Sealed = p.Sealed[:len(p.Sealed)-size] }},
+		{"one that extends nothing appended", "besides this one", func(p *ledger.RecordProof) { p.Sealed = append(p.Sealed, make([]byte, size)...) }},
+		{"a register that extends nothing", "extends nothing", func(p *ledger.RecordProof) { p.Sealed[0] = 63 }},
+		{"a byte after the record", "LIST", func(p *ledger.RecordProof) { p.Record = append(p.Record, 0) }},
+		{"a record twice", "LIST", func(p *ledger.RecordProof) { p.Record = append(p.Record, p.Record...) }},
+	} {
+		p, err := audit.ProveRecord(seg, bytes.NewReader(h.list), 7, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		test.alter(p)
+		claim, findings := audit.CheckRecord(seg, p)
+		switch {
+		case test.want == "":
+			if claim == nil {
+				t.Errorf("%s: %v", test.name, findings)
+			}
+		case claim != nil || len(findings) == 0:
+			t.Errorf("%s: it verifies", test.name)
+		case test.want == "LIST":
+			if findings[0].Code != ledger.ListMalformed {
+				t.Errorf("%s: %v", test.name, findings)
+			}
+		case !strings.Contains(findings[0].Text, test.want):
+			t.Errorf("%s: %v, want %q", test.name, findings, test.want)
+		}
+	}
+}
+
 // TestSealedSize: some 53 bytes for a record that is not disclosed, in two
 // banks.
 func TestSealedSize(t *testing.T) {
