@@ -283,5 +283,5 @@ async function addBefore(evidence, host, segment, progress) {
   if (enrolment) await evidence.addEntry(enrolment);
 }
 
-/** @param {Evidence} evidence */
-export const commandFor = (evidence, name = 'evidence.tar') => `imaledger verify --trust trust ${name}`;
+/** @param {string} name a bundle's */
+export const commandFor = (name) => `imaledger verify --trust trust ${name}`;

@@ -88,7 +88,7 @@ function body(c) {
       ['Entries', `#${list[0].entry?.sequence ?? from} to #${list.at(-1).entry?.sequence ?? '?'} of the chain, which the ledger says goes to #${newest}`],
       ['Records', `${count(records)}, ${bytes(size)}`],
       ['Log', h('span', {}, untrusted(log.origin), ` at ${count(log.size)} entries `, mark(log.state, log.state === 'verified' ? 'Signed, cosigned, and consistent with your last visit.' : h('div', {}, log.reasons.map((/** @type {string} */ r) => h('p', {}, r)), findings(log.findings))))],
-      ['Evidence', h('span', {}, h('button', { onclick: () => save(`${host}.tar`, [evidence.bundle()]) }, 'Save all of it'), ' ', h('code', {}, commandFor(evidence, `${host}.tar`)))],
+      ['Evidence', h('span', {}, h('button', { onclick: () => save(`${host}.tar`, [evidence.bundle()]) }, 'Save all of it'), ' ', h('code', {}, commandFor(`${host}.tar`)))],
     ]),
     missing > 0 && size > UNASKED && h('p', {}, h('button', { onclick: fetch }, `Fetch and check the records of all ${segments.length} segments`), ` – ${bytes(size)}.`),
     h('h2', {}, 'What is wrong'), wrong(result),
@@ -103,10 +103,10 @@ function body(c) {
 function verdict({ result, segments, evidence }, missing) {
   if (result.unpinned) return 'What is below is what the ledger serves; nothing of it is checked.';
   if (result.class === 'contradicted') return 'The evidence does not hold. Nothing is proven where a finding names it.';
-  if (result.class === 'verified') return `All ${segments.length} segments shown are proven: each by its TPM's quote, in one chain, with nothing left out between the first and the last. Whether newer ones exist is the ledger's word.`;
+  if (result.class === 'verified') return `${segments.length === 1 ? 'The one segment shown is proven: by its' : `All ${segments.length} segments shown are proven: each by its`} TPM's quote, in one chain, with nothing left out between the first and the last. Whether newer ones exist is the ledger's word.`;
   const erased = [...evidence.denied.values()].filter((d) => d === 'erased').length;
   const forbidden = [...evidence.denied.values()].filter((d) => d === 'forbidden').length;
-  return `Evidence is missing${missing ? `: the records of ${missing} segments${erased ? `, ${erased} erased by policy` : ''}${forbidden ? `, ${forbidden} not public` : ''} are not at hand` : ''}. What is said below holds as far as it goes.`;
+  return `Evidence is missing${missing ? `: the records of ${missing} ${missing === 1 ? 'segment' : 'segments'}${erased ? `, ${erased} erased by policy` : ''}${forbidden ? `, ${forbidden} not public` : ''} are not at hand` : ''}. What is said below holds as far as it goes.`;
 }
 
 /** @param {any} result */

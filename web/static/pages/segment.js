@@ -109,7 +109,7 @@ function takeAway(evidence, host, number, segment, payload) {
   return h('section', { class: 'take' }, h('h2', {}, 'Check it elsewhere'),
     h('p', {}, h('button', { onclick: () => save(name, [evidence.bundle()]) }, 'Save the evidence'), ' ', h('button', { onclick: () => save(`${host}-${number}.leaf`, [segment.bytes]) }, 'Save the leaf'), ' ',
       payload && h('button', { onclick: () => save(`${host}-${number}.records`, [payload]) }, 'Save the records')),
-    h('p', {}, 'With the trust folder that you have from elsewhere, and no network: ', h('code', {}, commandFor(evidence, name))));
+    h('p', {}, 'With the trust folder that you have from elsewhere, and no network: ', h('code', {}, commandFor(name))));
 }
 
 /** The button that alters a byte. @param {Evidence} evidence @param {any} segment @param {Blob} payload */
