@@ -68,10 +68,7 @@ has shown before. A folder is for one log.`,
 			if err != nil {
 				return err
 			}
-			if err := a.print(cmd.OutOrStdout(), r); err != nil || r.Class() == ledger.Noted {
-				return err
-			}
-			return cli.Exit(int(r.Class()))
+			return exitWith(a.print(cmd.OutOrStdout(), r), r.Class())
 		},
 	}
 	a.flags(cmd)

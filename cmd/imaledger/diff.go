@@ -136,10 +136,7 @@ func (h *historyCommand) diff(ctx context.Context, a, b hostAt) (*diffReport, le
 		slices.SortFunc(list, func(a, b diffFile) int { return strings.Compare(a.Path, b.Path) })
 	}
 	class := ledger.Worst(r.Findings)
-	r.Verdict = "verified"
-	if class != ledger.Noted {
-		r.Verdict = class.String()
-	}
+	r.Verdict = verdictOf(class)
 	return r, class, nil
 }
 
