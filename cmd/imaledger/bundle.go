@@ -12,6 +12,7 @@ import (
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/client"
 	"github.com/imaledger/imaledger/ledger/gather"
 )
 
@@ -127,20 +128,20 @@ func handOut(stdout, stderr io.Writer, l *gather.Ledger, e *gather.Evidence, out
 	if err := printReports(stdout, l.Trust, []*checkedBundle{{File: out, Report: report}}, asJSON); err != nil {
 		return err
 	}
-	if c := report.Class(); c != ledger.Noted {
-		return cli.Exit(int(c))
-	}
-	return nil
+	return exitWith(nil, report.Class())
 }
 
 // answered is the error for what a ledger answered: a finding, or nothing.
 func answered(err error) error {
 	var f *gather.FindingError
+	var other *client.OtherBytesError
 	switch {
 	case errors.Is(err, context.Canceled):
 		return err
+	case errors.As(err, &other):
+		return cli.Contradictedf("%w", err)
 	case !errors.As(err, &f):
-		return unreachable(err)
+		return cli.WithHint(cli.Undecidedf("%w", err), "is that the URL of a ledger, is it running, and may you read it?")
 	case f.Finding.Class() == ledger.Contradicted:
 		return cli.WithHint(cli.Contradictedf("the ledger's answer does not hold: %w", err), "ask it again, and another mirror: if that gives the same, keep what it said")
 	}

@@ -82,7 +82,7 @@ func (h *historyCommand) history(ctx context.Context, host string, from uint64, 
 func unknownHost(err error, host, url string) error {
 	var p *client.Problem
 	if errors.As(err, &p) && p.Status == 404 {
-		return cli.WithHint(cli.Undecidedf("the ledger knows no host %s", host), "imaledger search --ledger %s --path boot_aggregate lists hosts", url)
+		return cli.WithHint(cli.Undecidedf("the ledger knows no host %s", host), "imaledger hosts --ledger %s --trust DIR lists hosts", url)
 	}
 	return fromLedger(err, url)
 }
