@@ -134,3 +134,22 @@ func TestSplitByAnAnchor(t *testing.T) {
 		t.Errorf("found %v", got)
 	}
 }
+
+// TestSplitByTwoAnchors: two roots of one size are two histories, though no proof
+// leads to either.
+func TestSplitByTwoAnchors(t *testing.T) {
+	w, h := small(t)
+	for i := range 2 {
+		h.measure(2)
+		fork := w.sign(append(slices.Clone(w.leaves), make([]ledger.Hash, 64-len(w.leaves))...))
+		if i == 1 {
+			fork = w.sign(append(make([]ledger.Hash, 63), ledger.Hash{1}))
+		}
+		w.keep(ledger.FolderAnchors, fork)
+		h.anchor = func(a *ledger.Anchor) { a.Note = ledger.SourceBytes(ledger.FolderAnchors, fork, ledger.Hash{}).Digest }
+		h.seal(0)
+	}
+	if got := codes(w.check(w.bundle(nil))); !slices.Contains(got, ledger.LogSplit) {
+		t.Errorf("found %v", got)
+	}
+}
