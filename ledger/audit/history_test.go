@@ -2,6 +2,9 @@ package audit_test
 
 import (
 	"bytes"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
@@ -75,6 +78,45 @@ func TestManyKexecs(t *testing.T) {
 	if last := r.Findings[99].Text; !strings.Contains(last, "are not listed") {
 		t.Errorf("the last one says %q", last)
 	}
+}
+
+// TestKexecRecords: what the kernel says of a kexec, how many records it carries
+// and that it is about to jump, is bound as any record is and is believed in
+// nothing else: a kexec is a second boot_aggregate.
+func TestKexecRecords(t *testing.T) {
+	for name, events := range map[string][][2]string{
+		"loaded, not executed":      {{"kexec_load", "kexec_segment_size=1048576;ima_binary_runtime_size=9000;ima_runtime_measurements_count=53;"}},
+		"executed, not loaded":      {{"kexec_execute", "kexec_segment_size=1048576;ima_binary_runtime_size=9000;ima_runtime_measurements_count=53;"}},
+		"counts that disagree":      {{"kexec_load", "ima_runtime_measurements_count=53;"}, {"kexec_execute", "ima_runtime_measurements_count=2;"}},
+		"a count that is no number": {{"kexec_load", "ima_runtime_measurements_count=-9223372036854775809;"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, h := small(t)
+			w.t = t
+			h.list = slices.Clone(h.list[:h.extended])
+			for _, e := range events {
+				h.list = append(h.list, bufferRecord(e[0], e[1])...)
+			}
+			h.measure(len(events))
+			h.seal(0)
+			r := w.check(w.bundle(nil))
+			if s := r.Segments[3]; len(r.Findings) > 0 || s.Kexecs != 0 || s.Count != uint64(len(events)) {
+				t.Errorf("%d kexecs in %d records; %v", s.Kexecs, s.Count, r.Findings)
+			}
+		})
+	}
+}
+
+// bufferRecord is critical data as the kernel lists it, in a list with SHA-1 digests.
+func bufferRecord(name, buffer string) []byte {
+	field := func(b ...[]byte) []byte {
+		content := slices.Concat(b...)
+		return append(binary.LittleEndian.AppendUint32(nil, uint32(len(content))), content...)
+	}
+	digest := sha256.Sum256([]byte(buffer))
+	data := slices.Concat(field([]byte("sha256:\x00"), digest[:]), field([]byte(name+"\x00")), field([]byte(buffer)))
+	listed := sha1.Sum(data)
+	return slices.Concat([]byte{10, 0, 0, 0}, listed[:], field([]byte("ima-buf")), field(data))
 }
 
 // TestDaysThatNoClockReaches: a policy of so many days keeps for ever, and is not
