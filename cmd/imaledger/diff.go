@@ -13,6 +13,7 @@ import (
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/audit"
 	"github.com/imaledger/imaledger/tpm/ima"
 )
 
@@ -192,11 +193,11 @@ func (x *history) files(side *diffSide) (map[string][]string, error) {
 		if err := errors.Join(err, content.Close()); err != nil {
 			return nil, err
 		}
-		order, err := ima.ParseOrder(seg.List.Order)
+		r, err := audit.NewListReader(seg, bytes.NewReader(payload))
 		if err != nil {
 			return nil, err
 		}
-		for r := ima.NewReader(bytes.NewReader(payload), ima.Format{Bank: ima.Bank(seg.List.Bank.Alg()), Order: order}); ; {
+		for {
 			rec, err := r.Next()
 			if errors.Is(err, io.EOF) {
 				break

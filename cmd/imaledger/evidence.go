@@ -135,15 +135,15 @@ func (e *evidence) eachOf(s *evidenceSegment, f func(*export.Record) error) erro
 		}
 		r.Banks, r.Styles[bank] = append(r.Banks, bank), style
 	}
-	order, err := ima.ParseOrder(s.List.Order)
-	if err != nil {
-		return err
-	}
 	payload := e.bundle.Open(ledger.FolderPayloads, s.Payload.Digest)
 	if payload == nil {
 		return errors.New("the bundle has its records no more")
 	}
-	for list := ima.NewReader(payload, ima.Format{Bank: ima.Bank(s.List.Bank.Alg()), Order: order}); ; {
+	list, err := audit.NewListReader(s.Segment, payload)
+	if err != nil {
+		return err
+	}
+	for {
 		rec, err := list.Next()
 		if errors.Is(err, io.EOF) {
 			return nil

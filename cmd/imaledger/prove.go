@@ -183,12 +183,11 @@ func recordOf(ctx context.Context, l *gather.Ledger, s *selected, filter *ima.Fi
 		return 0, false, err
 	}
 	defer payload.Close()
-	list := s.segment.List
-	order, err := ima.ParseOrder(list.Order)
+	r, err := audit.NewListReader(s.segment, payload)
 	if err != nil {
 		return 0, false, err
 	}
-	for r := ima.NewReader(payload, ima.Format{Bank: ima.Bank(list.Bank.Alg()), Order: order}); ; {
+	for {
 		rec, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return n, has, nil

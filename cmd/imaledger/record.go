@@ -248,9 +248,9 @@ func segmentIn(bundleFile string, leaf ledger.Hash) (*ledger.Segment, error) {
 
 // parseRecord reads one raw record of a segment.
 func parseRecord(seg *ledger.Segment, raw []byte) (*ima.Record, error) {
-	order, err := ima.ParseOrder(seg.List.Order)
+	r, err := audit.NewListReader(seg, bytes.NewReader(raw))
 	if err != nil {
 		return nil, err
 	}
-	return ima.NewReader(bytes.NewReader(raw), ima.Format{Bank: ima.Bank(seg.List.Bank.Alg()), Order: order}).Next()
+	return r.Next()
 }

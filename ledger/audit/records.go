@@ -122,14 +122,23 @@ func newReplay(seg *ledger.Segment, payload io.Reader) (*replay, error) {
 	if err != nil {
 		return nil, err
 	}
+	// One byte more than the leaf states is enough to know that it is too long.
+	in := &countingHash{r: io.LimitReader(payload, int64(seg.Payload.Size)+1), hash: sha256.New()}
+	list, err := NewListReader(seg, in)
+	if err != nil {
+		return nil, err
+	}
+	return &replay{seg: seg, in: in, list: list, pcrs: pcrs, tree: ledger.NewRecordTree()}, nil
+}
+
+// NewListReader reads a segment's records in the format that its leaf states. That
+// payload is what the leaf names is the caller's to check.
+func NewListReader(seg *ledger.Segment, payload io.Reader) (*ima.Reader, error) {
 	order, err := ima.ParseOrder(seg.List.Order)
 	if err != nil {
 		return nil, err
 	}
-	// One byte more than the leaf states is enough to know that it is too long.
-	in := &countingHash{r: io.LimitReader(payload, int64(seg.Payload.Size)+1), hash: sha256.New()}
-	list := ima.NewReaderSize(in, ima.Format{Bank: ima.Bank(seg.List.Bank.Alg()), Order: order}, seg.Payload.Size)
-	return &replay{seg: seg, in: in, list: list, pcrs: pcrs, tree: ledger.NewRecordTree()}, nil
+	return ima.NewReaderSize(payload, ima.Format{Bank: ima.Bank(seg.List.Bank.Alg()), Order: order}, seg.Payload.Size), nil
 }
 
 func slot(p ledger.PCR) ima.Slot { return ima.Slot{Bank: ima.Bank(p.Bank.Alg()), PCR: p.Index} }

@@ -407,11 +407,10 @@ func digests(f *ima.Facts) string {
 
 // each reads a segment's records.
 func each(seg *ledger.Segment, content io.Reader, f func(record uint64, rec *ima.Record) bool) error {
-	order, err := ima.ParseOrder(seg.List.Order)
+	list, err := audit.NewListReader(seg, content)
 	if err != nil {
 		return err
 	}
-	list := ima.NewReaderSize(content, ima.Format{Bank: ima.Bank(seg.List.Bank.Alg()), Order: order}, seg.Payload.Size)
 	for n := uint64(0); ; n++ {
 		rec, err := list.Next()
 		if errors.Is(err, io.EOF) {
