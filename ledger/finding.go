@@ -1,6 +1,9 @@
 package ledger
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // A Class says what a finding does to a verdict. The numbers are the exit codes
 // of the commands; the worst finding decides, and Contradicted is worst.
@@ -41,6 +44,22 @@ func (f Finding) Class() Class { return f.Code.Class() }
 
 func (f Finding) String() string {
 	return fmt.Sprintf("%s: %s: %s [%s]", f.Class(), f.Subject, f.Text, f.Code)
+}
+
+// Subject is a finding's subject where that is an entry of a host's chain. What
+// part of the entry it is follows after a comma.
+func Subject(host string, sequence uint64) string { return fmt.Sprintf("%s #%d", host, sequence) }
+
+// ParseSubject returns the entry of a host's chain that a subject is, or is a part
+// of. ok is false for a subject that is something else.
+func ParseSubject(subject string) (host string, sequence uint64, ok bool) {
+	host, rest, _ := strings.Cut(subject, " #")
+	number, _, _ := strings.Cut(rest, ",")
+	sequence, err := ParseNumber(number)
+	if err != nil || !ValidHost(host) {
+		return "", 0, false
+	}
+	return host, sequence, true
 }
 
 // Class returns what the code does to a verdict; an unknown code contradicts.

@@ -124,7 +124,7 @@ func (a *auditing) list(cmd *cobra.Command, show func(io.Writer, *monitor.Report
 	if c := r.Class(); c != ledger.Noted {
 		p := &printer{w: cmd.ErrOrStderr()}
 		for _, f := range r.Findings {
-			if name, _, _ := strings.Cut(f.Subject, " "); !ledger.ValidHost(name) || !known(r.Fleet, name) {
+			if host, _, ok := ledger.ParseSubject(f.Subject); !ok || !known(r.Fleet, host) {
 				p.f("%s\n", f)
 			}
 		}

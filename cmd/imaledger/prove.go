@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 
@@ -193,7 +192,7 @@ func recordOf(ctx context.Context, l *gather.Ledger, s *selected, filter *ima.Fi
 			return n, has, nil
 		}
 		if err != nil {
-			return 0, false, &gather.FindingError{Finding: ledger.Finding{Code: ledger.ListMalformed, Subject: fmt.Sprintf("%s #%d", s.segment.Host, s.segment.Sequence), Text: err.Error()}}
+			return 0, false, &gather.FindingError{Finding: ledger.Finding{Code: ledger.ListMalformed, Subject: ledger.Subject(s.segment.Host, s.segment.Sequence), Text: err.Error()}}
 		}
 		if facts := rec.Facts(); filter.Match(&facts) {
 			n, has = rec.Index, true

@@ -2,7 +2,6 @@ package audit
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -42,7 +41,7 @@ func Across(names []string, reports []*Report) []ledger.Finding {
 			if !known {
 				chains[place] = i
 			} else if other := reports[first].chains[place]; other != leaf {
-				c.find(ledger.ChainFork, fmt.Sprintf("%s #%d", place.host, place.sequence), "%s has entry %x there, %s has %x", names[first], other[:6], names[i], leaf[:6])
+				c.find(ledger.ChainFork, ledger.Subject(place.host, place.sequence), "%s has entry %x there, %s has %x", names[first], other[:6], names[i], leaf[:6])
 			}
 		}
 	}

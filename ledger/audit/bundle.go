@@ -144,7 +144,7 @@ func (c *bundleCheck) items() ([]item, error) {
 		it := item{leaf: f.Hash, entry: entry, subject: f.Name()}
 		if e, ok := entry.(ledger.HostEntry); ok {
 			host, sequence, _ := e.Link()
-			it.subject = fmt.Sprintf("%s #%d", host, sequence)
+			it.subject = ledger.Subject(host, sequence)
 		}
 		c.use(it)
 		c.known[f.Hash] = &it

@@ -100,7 +100,7 @@ func appendSealed(b []byte, rec *ima.Record, list []ledger.BankStyle) []byte {
 // record proof".
 func CheckRecord(seg *ledger.Segment, p *ledger.RecordProof) (*RecordClaim, []ledger.Finding) {
 	leaf := ledger.LeafHash(seg.Marshal())
-	subject := fmt.Sprintf("%s #%d, record %d", seg.Host, seg.Sequence, p.Index)
+	subject := fmt.Sprintf("%s, record %d", ledger.Subject(seg.Host, seg.Sequence), p.Index)
 	refuse := func(code ledger.Code, format string, args ...any) (*RecordClaim, []ledger.Finding) {
 		return nil, []ledger.Finding{finding(code, subject, leaf, fmt.Errorf(format, args...))}
 	}

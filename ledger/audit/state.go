@@ -178,7 +178,7 @@ func (s *State) judge(leaf ledger.Hash, entry ledger.Entry, addenda Addenda, bef
 	j := &Judgement{leaf: leaf, entry: entry, before: before, subject: fmt.Sprintf("entry %x", leaf[:6])}
 	if e, ok := entry.(ledger.HostEntry); ok {
 		host, sequence, _ := e.Link()
-		j.subject = fmt.Sprintf("%s #%d", host, sequence)
+		j.subject = ledger.Subject(host, sequence)
 	}
 	switch e := entry.(type) {
 	case *ledger.Enrolment:

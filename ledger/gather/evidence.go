@@ -232,7 +232,7 @@ func (c *collection) erasure(ctx context.Context, e *Entry, s *ledger.Segment, g
 	}
 	x, ok := erasure.Entry.(*ledger.Erasure)
 	if !ok {
-		return found(ledger.StatementInvalid, subject(s.Host, s.Sequence), "the ledger says that entry %x erased its records, and that is no erasure", leaf[:6])
+		return found(ledger.StatementInvalid, ledger.Subject(s.Host, s.Sequence), "the ledger says that entry %x erased its records, and that is no erasure", leaf[:6])
 	}
 	if err := c.entry(ctx, erasure, c.l.Checkpoint()); err != nil {
 		return err

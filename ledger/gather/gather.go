@@ -112,7 +112,7 @@ func (l *Ledger) HostEntry(ctx context.Context, host string, sequence uint64) (*
 		return nil, err
 	}
 	if len(page.Entries) == 0 {
-		return nil, found(ledger.EntryMissing, subject(host, sequence), "the ledger's list of the host's chain does not have it")
+		return nil, found(ledger.EntryMissing, ledger.Subject(host, sequence), "the ledger's list of the host's chain does not have it")
 	}
 	return l.chained(ctx, host, sequence, page.Entries[0])
 }
@@ -121,7 +121,7 @@ func (l *Ledger) HostEntry(ctx context.Context, host string, sequence uint64) (*
 // the checkpoint is not known here.
 func (l *Ledger) chained(ctx context.Context, host string, sequence uint64, named client.ChainEntry) (*Entry, error) {
 	if named.Index >= l.Checkpoint().Size {
-		return nil, found(ledger.EntryMissing, subject(host, sequence), "it has index %d, and the tree of the checkpoint %d entries", named.Index, l.Checkpoint().Size)
+		return nil, found(ledger.EntryMissing, ledger.Subject(host, sequence), "it has index %d, and the tree of the checkpoint %d entries", named.Index, l.Checkpoint().Size)
 	}
 	e, err := l.Entry(ctx, named.Index)
 	if err != nil {
@@ -133,7 +133,7 @@ func (l *Ledger) chained(ctx context.Context, host string, sequence uint64, name
 		ok = name == host && n == sequence
 	}
 	if !ok {
-		return nil, found(ledger.ChainBroken, subject(host, sequence), "the ledger says that it has index %d, where another entry stands", named.Index)
+		return nil, found(ledger.ChainBroken, ledger.Subject(host, sequence), "the ledger says that it has index %d, where another entry stands", named.Index)
 	}
 	return e, nil
 }
@@ -152,7 +152,7 @@ func (l *Ledger) Newest(ctx context.Context, host string) (uint64, error) {
 			return 0, err
 		}
 		if len(page.Entries) == 0 {
-			return 0, found(ledger.EntryMissing, subject(host, n), "the ledger's list of the host's chain does not have it")
+			return 0, found(ledger.EntryMissing, ledger.Subject(host, n), "the ledger's list of the host's chain does not have it")
 		}
 		if page.Entries[0].Index < l.Checkpoint().Size {
 			return n, nil
@@ -167,12 +167,10 @@ func (l *Ledger) Newest(ctx context.Context, host string) (uint64, error) {
 func (e *Entry) subject() string {
 	if h, ok := e.Entry.(ledger.HostEntry); ok {
 		host, sequence, _ := h.Link()
-		return subject(host, sequence)
+		return ledger.Subject(host, sequence)
 	}
 	return fmt.Sprintf("entry %d", e.Index)
 }
-
-func subject(host string, sequence uint64) string { return fmt.Sprintf("%s #%d", host, sequence) }
 
 // status returns the HTTP status of a ledger's refusal, 0 for anything else.
 func status(err error) int {

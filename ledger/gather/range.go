@@ -22,11 +22,11 @@ func (l *Ledger) quotedAfter(ctx context.Context, host string, sequence uint64) 
 		if s, ok := e.Entry.(*ledger.Segment); ok {
 			var b bytes.Buffer
 			if err := l.Client.AddendumOf(ctx, e.Leaf, s.Anchor.Note, ledger.MaxCheckpoint, &b); err != nil {
-				return 0, fmt.Errorf("the checkpoint that %s is anchored to, which tells its time: %w", subject(host, n), err)
+				return 0, fmt.Errorf("the checkpoint that %s is anchored to, which tells its time: %w", ledger.Subject(host, n), err)
 			}
 			c, err := l.Trust.Policy.Verify(b.Bytes())
 			if err != nil {
-				return 0, found(audit.CheckpointCode(err), subject(host, n)+", anchor", "%v", err)
+				return 0, found(audit.CheckpointCode(err), ledger.Subject(host, n)+", anchor", "%v", err)
 			}
 			return l.Trust.Policy.NotBefore(c), nil
 		}
@@ -97,7 +97,7 @@ func (l *Ledger) NewestInLog(ctx context.Context, host string) (sequence uint64,
 			}
 			if h, ok := e.(ledger.HostEntry); ok {
 				if name, n, _ := h.Link(); name == host {
-					return 0, true, found(ledger.ChainBroken, subject(host, n), "the ledger says that the host's chain ends with #%d, and the log has #%d at index %d", sequence, n, from+uint64(i))
+					return 0, true, found(ledger.ChainBroken, ledger.Subject(host, n), "the ledger says that the host's chain ends with #%d, and the log has #%d at index %d", sequence, n, from+uint64(i))
 				}
 			}
 		}

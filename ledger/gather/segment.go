@@ -23,7 +23,7 @@ func (l *Ledger) Segments(ctx context.Context, host string, from, to uint64, o O
 			return nil, errors.Join(err, c.Close())
 		}
 		if len(page.Entries) == 0 {
-			return nil, errors.Join(found(ledger.EntryMissing, subject(host, n), "the ledger's list of the host's chain does not have it"), c.Close())
+			return nil, errors.Join(found(ledger.EntryMissing, ledger.Subject(host, n), "the ledger's list of the host's chain does not have it"), c.Close())
 		}
 		for _, named := range page.Entries[:min(uint64(len(page.Entries)), to-n+1)] {
 			e, err := l.chained(ctx, host, n, named)
@@ -209,7 +209,7 @@ func (l *Ledger) enrolmentOf(ctx context.Context, s *ledger.Segment) (*Entry, er
 	if failed != nil {
 		return nil, failed
 	}
-	return nil, found(ledger.AKNotEnrolled, subject(s.Host, s.Sequence), "the host's chain has no enrolment of AK %.16s… before it", s.AK)
+	return nil, found(ledger.AKNotEnrolled, ledger.Subject(s.Host, s.Sequence), "the host's chain has no enrolment of AK %.16s… before it", s.AK)
 }
 
 // Proven gathers one entry of any kind by its index in the log, with all that it

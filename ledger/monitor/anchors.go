@@ -26,7 +26,7 @@ type anchored struct {
 }
 
 func (a *anchored) finding(code ledger.Code, format string, args ...any) ledger.Finding {
-	return ledger.Finding{Code: code, Subject: fmt.Sprintf("%s #%d, anchor", a.Host, a.Sequence), Text: fmt.Sprintf(format, args...), Entry: hex.EncodeToString(a.leaf[:])}
+	return ledger.Finding{Code: code, Subject: ledger.Subject(a.Host, a.Sequence) + ", anchor", Text: fmt.Sprintf(format, args...), Entry: hex.EncodeToString(a.leaf[:])}
 }
 
 // judgeAnchors holds the checkpoints that the segments of a window are anchored to
@@ -258,7 +258,7 @@ func (w *walk) entryAt(ctx context.Context, index uint64) (entry, error) {
 func subject(index uint64, e entry) string {
 	if h, ok := e.Entry.(ledger.HostEntry); ok {
 		host, sequence, _ := h.Link()
-		return fmt.Sprintf("%s #%d", host, sequence)
+		return ledger.Subject(host, sequence)
 	}
 	return fmt.Sprintf("entry %d", index)
 }

@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"encoding/hex"
-	"strings"
 
 	"github.com/imaledger/imaledger/ledger"
 )
@@ -24,12 +23,13 @@ type Host struct {
 	Findings []ledger.Finding `json:"findings"`
 }
 
-// fleet lists the hosts. A finding is of the host that its subject begins with.
+// fleet lists the hosts. A finding is of the host whose entry its subject names.
 func (w *walk) fleet(found []ledger.Finding) []Host {
 	of := make(map[string][]ledger.Finding)
 	for _, f := range found {
-		name, _, _ := strings.Cut(f.Subject, " ")
-		of[name] = append(of[name], f)
+		if host, _, ok := ledger.ParseSubject(f.Subject); ok {
+			of[host] = append(of[host], f)
+		}
 	}
 	index := w.heads()
 	list := []Host{}

@@ -34,7 +34,7 @@ func (p *proof) complete(ctx context.Context, answered []client.SearchHit, limit
 	p.Limits = w.limits()
 	for i, r := range p.Limits.Runs {
 		if r.State == index.Missing.String() && i < maxOmitted {
-			p.find(ledger.PayloadMissing, fmt.Sprintf("%s #%d to #%d", r.Host, r.From, r.To), "the ledger does not give the records of %d segments, and no erasure accounts for them", r.Segments)
+			p.find(ledger.PayloadMissing, fmt.Sprintf("%s to #%d", ledger.Subject(r.Host, r.From), r.To), "the ledger does not give the records of %d segments, and no erasure accounts for them", r.Segments)
 		}
 	}
 	hits := answered
@@ -198,7 +198,7 @@ func (w *walk) segment(ctx context.Context, at uint64, leaf ledger.Hash, seg *le
 			err = copyErr
 		}
 	}
-	subject := fmt.Sprintf("%s #%d", seg.Host, seg.Sequence)
+	subject := ledger.Subject(seg.Host, seg.Sequence)
 	var absent *index.AbsentError
 	w.mu.Lock()
 	defer w.mu.Unlock()

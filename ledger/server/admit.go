@@ -283,7 +283,7 @@ func (s *Server) refuse(leaf ledger.Hash, entry ledger.Entry, r *refusal) error 
 	r.leaf, r.subject = leaf, entry.Format()
 	if e, ok := entry.(ledger.HostEntry); ok {
 		r.host, r.sequence, _ = e.Link()
-		r.subject = fmt.Sprintf("%s #%d", r.host, r.sequence)
+		r.subject = ledger.Subject(r.host, r.sequence)
 	}
 	return r
 }

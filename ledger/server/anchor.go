@@ -75,7 +75,7 @@ func anchorMismatch(leaf ledger.Hash, seg *ledger.Segment, c *ledger.Checkpoint)
 
 func anchorFinding(code ledger.Code, leaf ledger.Hash, seg *ledger.Segment, format string, args ...any) ledger.Finding {
 	return ledger.Finding{
-		Code: code, Subject: fmt.Sprintf("%s #%d, anchor", seg.Host, seg.Sequence), Text: fmt.Sprintf(format, args...), Entry: fmt.Sprintf("%x", leaf),
+		Code: code, Subject: ledger.Subject(seg.Host, seg.Sequence) + ", anchor", Text: fmt.Sprintf(format, args...), Entry: fmt.Sprintf("%x", leaf),
 	}
 }
 

@@ -115,7 +115,7 @@ func (s *Server) judgeErasure(leaf ledger.Hash, e *ledger.Erasure, f facts) (fin
 		}
 		seg := f[x.Leaf]
 		findings = append(findings, ledger.Finding{
-			Code: ledger.StatementInvalid, Subject: fmt.Sprintf("%s #%d", seg.Host, seg.Sequence), Text: why, Entry: fmt.Sprintf("%x", leaf),
+			Code: ledger.StatementInvalid, Subject: ledger.Subject(seg.Host, seg.Sequence), Text: why, Entry: fmt.Sprintf("%x", leaf),
 		})
 	}
 	return findings
