@@ -199,9 +199,8 @@ func (d *doctor) reading(ctx context.Context, at *ledger.Checkpoint) {
 	}
 	tree := d.client.Tree(at)
 	raw, err := tree.Entry(ctx, at.Size-1)
-	var p *client.Problem
 	switch {
-	case errors.As(err, &p) && (p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden):
+	case client.Refused(err):
 		d.warn("reading", "entries are private, and you may not read them", "ask the operator for a token, and give it with --token-file")
 		return
 	case errors.Is(err, client.ErrTiles):
@@ -218,7 +217,7 @@ func (d *doctor) reading(ctx context.Context, at *ledger.Checkpoint) {
 	}
 	r, err := d.client.OpenAddendum(ctx, ledger.LeafHash(raw), e.Addenda()[0])
 	switch {
-	case errors.As(err, &p) && (p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden):
+	case client.Refused(err):
 		d.warn("reading", "records are private, and you may not read them: verify says undecided of them", "ask the operator for a token, and give it with --token-file")
 	case err == nil:
 		d.ok("reading", "you may read records")

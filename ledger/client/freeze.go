@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"net/http"
 )
 
@@ -28,8 +27,7 @@ type Freeze struct {
 func (c *Client) Freeze(ctx context.Context) (*Freeze, error) {
 	var f Freeze
 	err := c.getJSON(ctx, "/freeze", &f)
-	var p *Problem
-	if errors.As(err, &p) && p.Status == http.StatusNotFound {
+	if isProblem(err, http.StatusNotFound) {
 		return nil, nil
 	}
 	if err != nil {

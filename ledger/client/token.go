@@ -54,8 +54,3 @@ func Upload(ctx context.Context, entry []byte, submit func(context.Context, []by
 	}
 	return err
 }
-
-func isProblem(err error, status int) bool {
-	var p *Problem
-	return errors.As(err, &p) && p.Status == status
-}

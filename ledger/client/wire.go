@@ -1,7 +1,9 @@
 package client
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/imaledger/imaledger/ledger"
@@ -36,6 +38,23 @@ func (p *Problem) Error() string {
 		fmt.Fprintf(&b, "; %s", f)
 	}
 	return b.String()
+}
+
+// Refused reports whether err is a ledger's word that the caller may not have what
+// was asked for.
+func Refused(err error) bool {
+	return isProblem(err, http.StatusUnauthorized) || isProblem(err, http.StatusForbidden)
+}
+
+// Absent reports whether err is a ledger's word that it has no such thing, or has it
+// no more.
+func Absent(err error) bool {
+	return isProblem(err, http.StatusNotFound) || isProblem(err, http.StatusGone)
+}
+
+func isProblem(err error, status int) bool {
+	var p *Problem
+	return errors.As(err, &p) && p.Status == status
 }
 
 // Accepted is what a ledger knows of an entry that is durable: its place, and

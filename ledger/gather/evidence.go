@@ -148,9 +148,9 @@ func (c *collection) anchor(ctx context.Context, e *Entry, s *ledger.Segment) ([
 	}
 	var b bytes.Buffer
 	err := c.l.Client.AddendumOf(ctx, e.Leaf, s.Anchor.Note, ledger.MaxCheckpoint, &b)
-	switch n := status(err); {
-	case notGiven(n):
-		c.Absent = append(c.Absent, Absent{e.Leaf, s.Anchor.Note, n})
+	switch {
+	case notGiven(err):
+		c.Absent = append(c.Absent, Absent{e.Leaf, s.Anchor.Note, status(err)})
 		return nil, nil
 	case err != nil:
 		return nil, otherAddendum(err, e, ledger.AnchorMismatch)
@@ -159,10 +159,9 @@ func (c *collection) anchor(ctx context.Context, e *Entry, s *ledger.Segment) ([
 	return b.Bytes(), nil
 }
 
-// notGiven reports whether a status says that there is no such thing for the caller.
-func notGiven(status int) bool {
-	return status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusNotFound || status == http.StatusGone
-}
+// notGiven reports whether a ledger has said that there is no such thing for the
+// caller.
+func notGiven(err error) bool { return client.Refused(err) || client.Absent(err) }
 
 // otherAddendum makes a finding of bytes that are not those an entry names.
 func otherAddendum(err error, e *Entry, code ledger.Code) error {
@@ -184,7 +183,7 @@ func (c *collection) addendum(ctx context.Context, folder string, e *Entry, a le
 	case err == nil:
 		c.add(source)
 		return nil
-	case notGiven(n):
+	case notGiven(err):
 		c.Absent = append(c.Absent, Absent{e.Leaf, a.Digest, n})
 		if n == http.StatusGone {
 			return err
@@ -225,7 +224,7 @@ func (c *collection) erasure(ctx context.Context, e *Entry, s *ledger.Segment, g
 	}
 	erasure, err := c.l.ByLeaf(ctx, leaf)
 	if err != nil {
-		if notGiven(status(err)) {
+		if notGiven(err) {
 			return nil
 		}
 		return err
@@ -239,7 +238,7 @@ func (c *collection) erasure(ctx context.Context, e *Entry, s *ledger.Segment, g
 	}
 	policy, err := c.l.ByLeaf(ctx, x.Retention)
 	if err != nil {
-		if notGiven(status(err)) {
+		if notGiven(err) {
 			return nil
 		}
 		return err

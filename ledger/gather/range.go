@@ -84,7 +84,7 @@ func (l *Ledger) NewestInLog(ctx context.Context, host string) (sequence uint64,
 	}
 	for from := newest.Index + 1; from < size; {
 		list, err := l.Entries(ctx, from)
-		if notGiven(status(err)) {
+		if notGiven(err) {
 			return sequence, false, nil
 		}
 		if err != nil {

@@ -6,12 +6,12 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"net/http"
 	"runtime"
 	"sync"
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/audit"
+	"github.com/imaledger/imaledger/ledger/client"
 )
 
 // maxAnchors bounds the verified anchors that are kept: hosts anchor to the newest
@@ -141,11 +141,11 @@ func (w *walk) keepAnchor(note ledger.Hash, c *ledger.Checkpoint) {
 }
 
 func (w *walk) verifyAnchor(a *anchored) (*ledger.Checkpoint, *anchorResult) {
-	r, status, err := w.open(a.leaf, a.Anchor.Note)
+	r, err := w.open(a.leaf, a.Anchor.Note)
 	switch {
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+	case client.Refused(err):
 		return nil, &anchorResult{denied: true}
-	case status == http.StatusNotFound || status == http.StatusGone:
+	case client.Absent(err):
 		return nil, &anchorResult{code: ledger.AnchorMissing, text: fmt.Sprintf("the ledger does not have the checkpoint %x", a.Anchor.Note[:6])}
 	case err != nil:
 		return nil, &anchorResult{err: err}

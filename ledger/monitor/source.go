@@ -29,12 +29,12 @@ type source struct {
 }
 
 func (s *source) Open(digest ledger.Hash) (io.ReadCloser, bool, error) {
-	r, status, err := s.w.open(s.leaf, digest)
+	r, err := s.w.open(s.leaf, digest)
 	switch {
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+	case client.Refused(err):
 		s.denied = true
 		return nil, false, nil
-	case status == http.StatusNotFound || status == http.StatusGone:
+	case client.Absent(err):
 		return nil, false, nil
 	case err != nil:
 		return nil, false, err
@@ -42,45 +42,43 @@ func (s *source) Open(digest ledger.Hash) (io.ReadCloser, bool, error) {
 	return r, true, nil
 }
 
-// open reads an addendum, or the begin of a large one. status is that of HTTP where
-// the ledger gives none.
-func (w *walk) open(leaf, digest ledger.Hash) (r io.ReadCloser, status int, err error) {
+// open reads an addendum, or the begin of a large one. What the ledger would say
+// again it is not asked again.
+func (w *walk) open(leaf, digest ledger.Hash) (r io.ReadCloser, err error) {
 	for attempt := range attempts {
 		if attempt > 0 {
 			select {
 			case <-w.ctx.Done():
-				return nil, 0, w.ctx.Err()
+				return nil, w.ctx.Err()
 			case <-time.After(time.Duration(attempt) * 500 * time.Millisecond):
 			}
 		}
-		if r, status, err = w.openOnce(w.ctx, leaf, digest); err == nil || status > 0 && status < http.StatusInternalServerError && status != http.StatusTooManyRequests {
-			return r, status, err
+		r, err = w.openOnce(w.ctx, leaf, digest)
+		var p *client.Problem
+		if err == nil || errors.As(err, &p) && p.Status < http.StatusInternalServerError && p.Status != http.StatusTooManyRequests {
+			return r, err
 		}
 	}
-	return nil, status, fmt.Errorf("addendum %x: tried %d times: %w", digest[:6], attempts, err)
+	return nil, fmt.Errorf("addendum %x: tried %d times: %w", digest[:6], attempts, err)
 }
 
-func (w *walk) openOnce(ctx context.Context, leaf, digest ledger.Hash) (io.ReadCloser, int, error) {
+func (w *walk) openOnce(ctx context.Context, leaf, digest ledger.Hash) (io.ReadCloser, error) {
 	body, err := w.Ledger.OpenAddendum(ctx, leaf, digest)
-	var p *client.Problem
-	if errors.As(err, &p) {
-		return nil, p.Status, err
-	}
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	var b bytes.Buffer
 	n, err := io.Copy(&b, io.LimitReader(body, inMemory))
 	if err != nil {
 		body.Close()
-		return nil, 0, err
+		return nil, err
 	}
 	if n < inMemory {
 		body.Close()
-		return io.NopCloser(&b), 0, nil
+		return io.NopCloser(&b), nil
 	}
 	return struct {
 		io.Reader
 		io.Closer
-	}{io.MultiReader(&b, body), body}, 0, nil
+	}{io.MultiReader(&b, body), body}, nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/audit"
@@ -89,16 +88,13 @@ func (p *piped) Close() error {
 
 // absent makes of a ledger's refusal what an index notes.
 func absent(err error) error {
-	var p *client.Problem
 	var other *client.OtherBytesError
 	switch {
 	case errors.As(err, &other):
 		return &index.AbsentError{State: index.Altered, Text: err.Error()}
-	case !errors.As(err, &p):
-		return err
-	case p.Status == http.StatusNotFound || p.Status == http.StatusGone:
+	case client.Absent(err):
 		return &index.AbsentError{State: index.Missing, Text: err.Error()}
-	case p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden:
+	case client.Refused(err):
 		return &index.AbsentError{State: index.Refused, Text: err.Error()}
 	}
 	return err
