@@ -29,6 +29,7 @@ var (
 	ErrLockout = errors.New("the TPM is locked out after too many wrong authorisations; wait for it to recover, or run tpm2_dictionarylockout --clear-lockout")
 	ErrBankOff = errors.New("a PCR bank that was asked for is off; look with tpm2_getcap pcrs, turn it on in the firmware's setup")
 	ErrBusy    = errors.New("the TPM stayed busy; is another program using it all the time?")
+	ErrNoECC   = errors.New("the TPM has no ECC key of this kind; an agent with ak rsa-2048 enrols the host with another key")
 )
 
 // A Device is a TPM. It is not safe for concurrent use.
@@ -121,10 +122,39 @@ func (d *Device) AK() ([]byte, error) {
 		return d.akPub, nil
 	}
 	err := d.UseAK(AKECCP256, quote.Endorsement)
-	if errors.Is(err, tpm2.TPMRCCurve) || errors.Is(err, tpm2.TPMRCType) || errors.Is(err, tpm2.TPMRCValue) {
+	if errors.Is(err, ErrNoECC) {
 		err = d.UseAK(AKRSASSA, quote.Endorsement)
 	}
-	return d.akPub, err
+	if err != nil {
+		return nil, err
+	}
+	return d.akPub, nil
+}
+
+// inPublic is the place of the template among TPM2_CreatePrimary's parameters.
+const inPublic = 2
+
+// lacks reports whether a TPM that was asked for a primary key says that it has no
+// such algorithm, scheme or curve. These codes, of that one parameter, are what
+// reading it gives (TPM 2.0 Part 2: TPMI_ALG_PUBLIC, TPMI_ALG_ASYM,
+// TPMI_ALG_ECC_SCHEME, TPMI_ECC_CURVE; TPM_RC_VALUE of TPMs that do not tell them
+// apart). The template is a constant, so the TPM always says the same. All else may
+// pass, and must not give the host another key: a lockout, an authorisation, a
+// hierarchy that is off, memory, a failure.
+func lacks(err error) bool {
+	var f tpm2.TPMFmt1Error
+	if !errors.As(err, &f) {
+		return false
+	}
+	if of, n := f.Parameter(); !of || n != inPublic {
+		return false
+	}
+	for _, code := range []tpm2.TPMRC{tpm2.TPMRCType, tpm2.TPMRCAsymmetric, tpm2.TPMRCScheme, tpm2.TPMRCCurve, tpm2.TPMRCValue} {
+		if errors.Is(err, code) {
+			return true
+		}
+	}
+	return false
 }
 
 // UseAK derives an AK of the given kind and hierarchy and quotes with it from
@@ -140,6 +170,9 @@ func (d *Device) UseAK(kind AKKind, hierarchy quote.Hierarchy) error {
 		PrimaryHandle: tpm2.TPMHandle(hierarchy),
 		InPublic:      tpm2.New2B(kind.template()),
 	}.Execute(d.tpm)
+	if err != nil && (kind == AKECCP256 || kind == AKECCP384) && lacks(err) {
+		return fmt.Errorf("derive AK: %w: %w", ErrNoECC, err)
+	}
 	if err != nil {
 		return advise("derive AK", err)
 	}

@@ -18,28 +18,39 @@ const (
 // maxNVRead is what any TPM gives in one TPM2_NV_Read, in bytes.
 const maxNVRead = 512
 
-// ErrNoCertificate is a TPM whose vendor left no EK certificate in it.
-var ErrNoCertificate = errors.New("no EK certificate in the TPM; some vendors serve it on the web instead")
-
 // EK returns the endorsement key's TPMT_PUBLIC: RSA 2048, or ECC P-256 where the
 // TPM has a certificate for that one only.
 func (d *Device) EK() ([]byte, error) {
 	return d.withEK(func(_ tpm2.NamedHandle, public []byte) error { return nil })
 }
 
-// ekTemplate picks the EK by the certificate that is there.
-func (d *Device) ekTemplate() tpm2.TPMTPublic {
-	if _, err := d.nvSize(nvRSACertificate); err != nil {
-		if _, err := d.nvSize(nvECCCertificate); err == nil {
-			return tpm2.ECCEKTemplate
+// certificateIndex returns the NV index of the EK's certificate, 0 for none. That an
+// index is not there is told from an error that passes, which must not give the host
+// another EK.
+func (d *Device) certificateIndex() (tpm2.TPMHandle, error) {
+	for _, index := range []tpm2.TPMHandle{nvRSACertificate, nvECCCertificate} {
+		_, err := tpm2.NVReadPublic{NVIndex: index}.Execute(d.tpm)
+		switch {
+		case err == nil:
+			return index, nil
+		case !errors.Is(err, tpm2.TPMRCHandle):
+			return 0, advise("look for the EK certificate", err)
 		}
 	}
-	return tpm2.RSAEKTemplate
+	return 0, nil
 }
 
 // withEK derives the EK, hands it on, and gives its handle back.
 func (d *Device) withEK(f func(ek tpm2.NamedHandle, public []byte) error) (public []byte, err error) {
-	rsp, err := tpm2.CreatePrimary{PrimaryHandle: tpm2.TPMRHEndorsement, InPublic: tpm2.New2B(d.ekTemplate())}.Execute(d.tpm)
+	index, err := d.certificateIndex()
+	if err != nil {
+		return nil, err
+	}
+	template := tpm2.RSAEKTemplate
+	if index == nvECCCertificate {
+		template = tpm2.ECCEKTemplate
+	}
+	rsp, err := tpm2.CreatePrimary{PrimaryHandle: tpm2.TPMRHEndorsement, InPublic: tpm2.New2B(template)}.Execute(d.tpm)
 	if err != nil {
 		return nil, advise("derive EK", err)
 	}
@@ -55,48 +66,44 @@ func (d *Device) withEK(f func(ek tpm2.NamedHandle, public []byte) error) (publi
 	return public, f(tpm2.NamedHandle{Handle: rsp.ObjectHandle, Name: rsp.Name}, public)
 }
 
-// EKCertificate returns the EK's certificate in DER, or ErrNoCertificate.
+// EKCertificate returns the EK's certificate in DER, or quote.ErrNoCertificate.
 func (d *Device) EKCertificate() ([]byte, error) {
-	for _, index := range []tpm2.TPMHandle{nvRSACertificate, nvECCCertificate} {
-		size, err := d.nvSize(index)
-		if err != nil {
-			continue
-		}
-		der, err := d.nvRead(index, size)
-		if err != nil {
-			return nil, err
-		}
-		return quote.TrimCertificate(der)
-	}
-	return nil, ErrNoCertificate
-}
-
-func (d *Device) nvSize(index tpm2.TPMHandle) (int, error) {
-	rsp, err := tpm2.NVReadPublic{NVIndex: index}.Execute(d.tpm)
+	index, err := d.certificateIndex()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	public, err := rsp.NVPublic.Contents()
-	if err != nil {
-		return 0, err
+	if index == 0 {
+		return nil, quote.ErrNoCertificate
 	}
-	return int(public.DataSize), nil
-}
-
-func (d *Device) nvRead(index tpm2.TPMHandle, size int) ([]byte, error) {
-	public, err := tpm2.NVReadPublic{NVIndex: index}.Execute(d.tpm)
+	der, err := d.nvRead(index)
 	if err != nil {
 		return nil, advise("read EK certificate", err)
 	}
+	if der, err = quote.TrimCertificate(der); err != nil {
+		return nil, fmt.Errorf("%w: what is at NV index %#x is none: %w", quote.ErrNoCertificate, index, err)
+	}
+	return der, nil
+}
+
+// nvRead reads all of an NV index.
+func (d *Device) nvRead(index tpm2.TPMHandle) ([]byte, error) {
+	public, err := tpm2.NVReadPublic{NVIndex: index}.Execute(d.tpm)
+	if err != nil {
+		return nil, err
+	}
+	area, err := public.NVPublic.Contents()
+	if err != nil {
+		return nil, err
+	}
 	var b []byte
-	for len(b) < size {
+	for size := int(area.DataSize); len(b) < size; {
 		rsp, err := tpm2.NVRead{
 			AuthHandle: tpm2.AuthHandle{Handle: index, Name: public.NVName, Auth: tpm2.PasswordAuth(nil)},
 			NVIndex:    tpm2.NamedHandle{Handle: index, Name: public.NVName},
 			Size:       uint16(min(size-len(b), maxNVRead)), Offset: uint16(len(b)),
 		}.Execute(d.tpm)
 		if err != nil {
-			return nil, advise("read EK certificate", err)
+			return nil, err
 		}
 		b = append(b, rsp.Data.Buffer...)
 	}

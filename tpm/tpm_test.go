@@ -257,7 +257,7 @@ func TestCredential(t *testing.T) {
 	if got, err := d.ActivateCredential(id, enc); err == nil {
 		t.Errorf("a credential for another AK gives %x", got)
 	}
-	if _, err := d.EKCertificate(); !errors.Is(err, ErrNoCertificate) {
+	if _, err := d.EKCertificate(); !errors.Is(err, quote.ErrNoCertificate) {
 		t.Errorf("a TPM without a certificate: %v", err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/ledger/agent"
 	"github.com/imaledger/imaledger/ledger/audit"
-	"github.com/imaledger/imaledger/tpm"
+	"github.com/imaledger/imaledger/tpm/quote"
 	"github.com/imaledger/imaledger/tpm/securityfs"
 )
 
@@ -133,9 +133,14 @@ func (c *checker) tpm() {
 		return
 	}
 	begun := time.Now()
-	if _, err := d.AK(); err != nil {
+	public, err := d.AK()
+	if err != nil {
 		c.lack("tpm", fmt.Errorf("attestation key: %w", err), "")
 		return
+	}
+	kind := "ECC P-256"
+	if isRSA(public) {
+		kind = "RSA 2048"
 	}
 	derived := time.Since(begun)
 	begun = time.Now()
@@ -147,11 +152,11 @@ func (c *checker) tpm() {
 	for i, b := range banks {
 		names[i] = b.String()
 	}
-	c.ok("tpm", "banks %s; key derived in %d ms, quote in %d ms", strings.Join(names, ", "), derived.Milliseconds(), time.Since(begun).Milliseconds())
+	c.ok("tpm", "banks %s; %s key derived in %d ms, quote in %d ms", strings.Join(names, ", "), kind, derived.Milliseconds(), time.Since(begun).Milliseconds())
 	switch _, err := d.EKCertificate(); {
 	case err == nil:
 		c.ok("ek", "the TPM holds its vendor's certificate: grade certificate, if the vendor's root is in the trust folder")
-	case errors.Is(err, tpm.ErrNoCertificate):
+	case errors.Is(err, quote.ErrNoCertificate):
 		c.ok("ek", "no certificate of the vendor in the TPM: the ledger's operator can pin its key, or enrol it at first use")
 	default:
 		c.lack("ek", err, "")

@@ -45,6 +45,7 @@ func (o *options) with(f func(*agent.Agent) error) (err error) {
 		return cli.Undecidedf("%w", err)
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
+	d.enrolled = a.EnrolledAK
 	if err := o.writePID(); err != nil {
 		return cli.Undecidedf("%w", err)
 	}

@@ -71,7 +71,7 @@ func (o *options) flags(fs *flag.FlagSet, command string) {
 	fs.StringVar(&o.run, "run", defaultRun, "`directory` for the status, which need not outlive a boot")
 	fs.StringVar(&o.tpm, "tpm", defaultTPM, "the TPM's `device`, or a socket of swtpm")
 	fs.StringVar(&o.securityfs, "securityfs", securityfs.Dir, "`directory` of the kernel's measurement lists")
-	fs.StringVar(&o.ak, "ak", "auto", "`kind` of attestation key: auto, ecc-p256 or rsa-2048")
+	fs.StringVar(&o.ak, "ak", akAuto, "`kind` of attestation key: auto, ecc-p256 or rsa-2048")
 	fs.StringVar(&o.delete, "delete", "auto", "how receipted records leave the kernel: auto, stage, count or never")
 	fs.StringVar(&o.banks, "banks", "sha256", "digests, besides sha1, that the untrimmed list is kept in, separated by commas")
 	fs.DurationVar(&o.schedule.Interval, "interval", defaultInterval, "longest `time` between rounds")

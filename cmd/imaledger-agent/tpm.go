@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/rsa"
+
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/tpm"
 	"github.com/imaledger/imaledger/tpm/ima"
@@ -11,17 +13,51 @@ import (
 // is opened again: a suspend empties a TPM of keys, and the next round derives
 // them anew.
 type device struct {
-	path string
-	ak   string
-	open *tpm.Device
+	path     string
+	ak       string
+	enrolled func() []byte // TPMT_PUBLIC of the host's AK, nil before there is one; nil where nobody knows
+	open     *tpm.Device
 }
+
+// Kinds of attestation key, as the configuration has them.
+const (
+	akAuto = "auto"
+	akECC  = "ecc-p256"
+	akRSA  = "rsa-2048"
+)
 
 func (o *options) device() (*device, error) {
 	switch o.ak {
-	case "auto", "ecc-p256", "rsa-2048":
+	case akAuto, akECC, akRSA:
 		return &device{path: o.tpm, ak: o.ak}, nil
 	}
-	return nil, cli.Usagef("ak %q: it is auto, ecc-p256 or rsa-2048", o.ak)
+	return nil, cli.Usagef("ak %q: it is %s, %s or %s", o.ak, akAuto, akECC, akRSA)
+}
+
+// kind is that of the key to derive. Only at the first enrolment is it for the TPM to
+// say. From then on the host keeps it: a TPM that refuses one day what it did before
+// must not enrol the host with another key.
+func (d *device) kind() string {
+	if d.ak != akAuto || d.enrolled == nil {
+		return d.ak
+	}
+	switch public := d.enrolled(); {
+	case public == nil:
+		return akAuto
+	case isRSA(public):
+		return akRSA
+	}
+	return akECC
+}
+
+// isRSA reports whether a TPMT_PUBLIC is an RSA key's.
+func isRSA(public []byte) bool {
+	ak, err := quote.ParseAK(public)
+	if err != nil {
+		return false
+	}
+	_, ok := ak.Public.(*rsa.PublicKey)
+	return ok
 }
 
 func (d *device) close() error {
@@ -41,10 +77,10 @@ func (d *device) with(f func(*tpm.Device) error) error {
 			return err
 		}
 		d.open = t
-		switch d.ak {
-		case "ecc-p256":
+		switch d.kind() {
+		case akECC:
 			err = t.UseAK(tpm.AKECCP256, quote.Endorsement)
-		case "rsa-2048":
+		case akRSA:
 			err = t.UseAK(tpm.AKRSASSA, quote.Endorsement)
 		}
 		if err != nil {

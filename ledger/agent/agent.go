@@ -30,7 +30,7 @@ type TPM interface {
 // enrols at grade software, where a ledger allows that.
 type Enroller interface {
 	EK() ([]byte, error)
-	EKCertificate() ([]byte, error)
+	EKCertificate() ([]byte, error) // or quote.ErrNoCertificate
 	ActivateCredential(idObject, encryptedSecret []byte) (secret []byte, err error)
 }
 
@@ -205,6 +205,14 @@ func (a *Agent) loadReceipt() (*audit.Receipt, error) {
 		slices.Sort(a.chain.pending)
 	}
 	return nil, nil
+}
+
+// EnrolledAK returns the TPMT_PUBLIC that the host is enrolled with, nil before it is.
+func (a *Agent) EnrolledAK() []byte {
+	if a.chain.enrolment == nil {
+		return nil
+	}
+	return a.chain.enrolment.AKPublic
 }
 
 // Close closes the agent's directory.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/client"
+	"github.com/imaledger/imaledger/tpm/quote"
 )
 
 // Enrol enrols the host, if its AK is not enrolled.
@@ -33,11 +34,16 @@ func (a *Agent) enrol(ctx context.Context) error {
 		if request.EKPublic, err = tpm.EK(); err != nil {
 			return err
 		}
-		// Without a certificate the ledger may know the EK itself.
-		if cert, err := tpm.EKCertificate(); err == nil {
+		// Without a certificate the ledger may know the EK itself. One that only
+		// cannot be read now must not cost the host its grade.
+		cert, err := tpm.EKCertificate()
+		switch {
+		case err == nil:
 			request.EKCertificates = [][]byte{cert}
-		} else {
+		case errors.Is(err, quote.ErrNoCertificate):
 			a.Logger.Info("agent: no EK certificate", "reason", err)
+		default:
+			return err
 		}
 	}
 	challenge, accepted, err := a.Ledger.Enrol(ctx, request, a.Wait)

@@ -14,6 +14,9 @@ var (
 	ErrChain      = errors.New("endorsement key certificate does not verify")        // the EK's certificates
 )
 
+// ErrNoCertificate is a TPM whose vendor left no EK certificate in it.
+var ErrNoCertificate = errors.New("no EK certificate in the TPM; some vendors serve it on the web instead")
+
 // A SyntaxError says where a structure is not what a TPM writes. It is
 // ErrMalformed to errors.Is.
 type SyntaxError struct {
