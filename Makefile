@@ -103,7 +103,7 @@ $(CACHE)/stock:
 	cmd/internal/guest/fetch-stock $@
 
 guest: tools $(IMALEDGER_KERNEL) $(IMALEDGER_STOCK_KERNEL)
-	$(GO) test -tags guest -run '^TestGuest' -count $(GUEST_COUNT) -timeout 60m ./cmd/imaledger-agent
+	$(GO) test -tags guest -run '^TestGuest' -count $(GUEST_COUNT) -timeout $(GUEST_COUNT)h ./cmd/imaledger-agent
 
 # Keys in a HashiCorp Vault, which is built once, for some minutes, and kept.
 IMALEDGER_VAULT ?= $(CACHE)/vault
