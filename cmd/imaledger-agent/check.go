@@ -105,7 +105,7 @@ func (c *checker) kernel() {
 		agent.DeleteCount:  "receipted records are deleted by number",
 		agent.DeleteNever:  "nothing is deleted, so the list grows until the next boot; deleting needs Linux 7.2 with CONFIG_IMA_STAGING",
 	}[d]
-	c.ok("kernel", "%d records listed; %s", n, how)
+	c.ok("kernel", "%s listed; %s", audit.Count(n, "record"), how)
 	if n <= 1 {
 		c.lack("policy", errors.New("IMA measures nothing but the boot"), "boot with ima_policy=tcb, or load a policy of your own with rules that begin with \"measure\"")
 	}
@@ -215,7 +215,7 @@ func (c *checker) ledger(ctx context.Context) {
 		c.lack("ledger", err, "the ledger's checkpoint does not fit the trust folder: is it this ledger's, and are its witnesses running?")
 		return
 	}
-	c.ok("ledger", "%s has %d entries", c.o.ledger, checkpoint.Size)
+	c.ok("ledger", "%s has %s", c.o.ledger, audit.Count(checkpoint.Size, "entry"))
 	witnessed := config.Trust.Policy.NotAfter(checkpoint)
 	if witnessed == 0 {
 		return

@@ -87,13 +87,13 @@ func printStatus(out io.Writer, s *agent.Status) error {
 		passed = fmt.Sprintf(", %d before a gap", s.PassedOver)
 	}
 	line("records", "%d in this boot's list: %d receipted, %d not in a segment yet%s", s.Listed, s.Receipted, s.Unsealed, passed)
-	line("kernel", "%d records, %d of them staged; %d deleted", s.Kernel, s.Staged, s.Deleted)
-	line("spool", "%d of %d entries wait for a receipt, %d of %d bytes", s.Pending, s.Segments, s.SpoolBytes, s.SpoolLimit)
+	line("kernel", "%s, %d of them staged; %d deleted", audit.Count(s.Kernel, "record"), s.Staged, s.Deleted)
+	line("spool", "%d of %s without a receipt, %d of %d bytes", s.Pending, audit.Count(s.Segments, "entry"), s.SpoolBytes, s.SpoolLimit)
 	if s.List != "" {
 		line("list", "%s", s.List)
 	}
 	if r := s.Receipt; r != nil {
-		line("last receipt", "#%d, %d records%s", r.Sequence, r.Records, bracket(r))
+		line("last receipt", "#%d, %s%s", r.Sequence, audit.Count(r.Records, "record"), bracket(r))
 	}
 	for _, p := range s.Problems {
 		line("problem", "%s: %s", p.Doing, strings.ReplaceAll(p.Error, "\n", "; "))
@@ -115,9 +115,9 @@ func bracket(r *agent.LastReceipt) string {
 func sentence(s *agent.Status) string {
 	if len(s.Problems) > 0 {
 		p := s.Problems[0]
-		return fmt.Sprintf("%d entries wait; %s: %s", s.Pending, p.Doing, strings.ReplaceAll(p.Error, "\n", "; "))
+		return fmt.Sprintf("%s to submit; %s: %s", audit.Count(s.Pending, "entry"), p.Doing, strings.ReplaceAll(p.Error, "\n", "; "))
 	}
-	return fmt.Sprintf("%d records listed, %d receipted, %d in the kernel", s.Listed, s.Receipted, s.Kernel)
+	return fmt.Sprintf("%s listed, %d receipted, %d in the kernel", audit.Count(s.Listed, "record"), s.Receipted, s.Kernel)
 }
 
 // notify tells systemd, where that started the agent (sd_notify(3)).

@@ -14,6 +14,7 @@ import (
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/appraise"
+	"github.com/imaledger/imaledger/ledger/audit"
 	"github.com/imaledger/imaledger/ledger/export"
 	"github.com/imaledger/imaledger/tpm/ima"
 )
@@ -201,7 +202,7 @@ func (r *appraisalReport) print(w io.Writer, all bool) error {
 	if r.Evidence.Verdict == ledger.Contradicted.String() {
 		heading = "CONTRADICTED"
 	}
-	p.f("%s: %d records by policy %.12s…: %d passed, %d failed, %d undecided\n\n", heading, r.Records, r.Policy.Digest, r.Passed, r.Failed, r.Undecided)
+	p.f("%s: %s by policy %.12s…: %d passed, %d failed, %d undecided\n\n", heading, audit.Count(r.Records, "record"), r.Policy.Digest, r.Passed, r.Failed, r.Undecided)
 	for _, c := range r.Rules {
 		p.f("  %-28s %-9s %d\n", c.Rule, c.Verdict, c.Records)
 	}
@@ -224,7 +225,7 @@ func (r *appraisalReport) print(w io.Writer, all bool) error {
 		p.f("  %s\n", f)
 	}
 	if r.Weak > 0 {
-		p.f("  %d records passed by a digest of SHA-1 or MD5 alone: two files can be made with one.\n", r.Weak)
+		p.f("  %s passed by a digest of SHA-1 or MD5 alone: two files can be made with one.\n", audit.Count(r.Weak, "record"))
 	}
 	switch r.Evidence.Verdict {
 	case "none":

@@ -95,14 +95,15 @@ func (a *auditing) print(w io.Writer, r *monitor.Report) error {
 	if r.Log != "" {
 		p.f("  log %s, size %d, root %.16s…, witnessed by %s\n", r.Log, r.Size, r.Root, audit.Time(r.Witnessed))
 	}
-	p.f("  %d of %d entries judged, %d of them by earlier audits\n", r.Judged, r.Size, r.Since)
-	p.f("  %d hosts, %d enrolments, %d segments, %d statements; %d records replayed, %d of them violations\n", r.Hosts, r.Enrolments, r.Segments, r.Statements, r.Records, r.Violations)
+	p.f("  %d of %s judged, %d of them by earlier audits\n", r.Judged, audit.Count(r.Size, "entry"), r.Since)
+	p.f("  %s, %s, %s, %s; %s replayed, with %s\n", audit.Count(r.Hosts, "host"), audit.Count(r.Enrolments, "enrolment"), audit.Count(r.Segments, "segment"),
+		audit.Count(r.Statements, "statement"), audit.Count(r.Records, "record"), audit.Count(r.Violations, "violation"))
 	if r.Erased > 0 {
-		p.f("  the records of %d segments were erased by policy\n", r.Erased)
+		p.f("  the records of %s were erased by policy\n", audit.Count(r.Erased, "segment"))
 	}
 	for _, c := range ledger.Codes() {
 		if n := r.Noted[c]; n > 0 {
-			p.f("  noted %d times: %s [%s]\n", n, c.Describe(), c)
+			p.f("  noted %s: %s [%s]\n", audit.Count(n, "time"), c.Describe(), c)
 		}
 	}
 	p.f("\n")
@@ -110,7 +111,7 @@ func (a *auditing) print(w io.Writer, r *monitor.Report) error {
 		p.f("  %s\n", f)
 	}
 	if r.More > 0 {
-		p.f("  and %d findings more\n", r.More)
+		p.f("  and %s more\n", audit.Count(r.More, "finding"))
 	}
 	if len(r.Findings) > 0 {
 		p.f("\n")

@@ -164,7 +164,7 @@ func (c *cosigner) once(ctx context.Context, stdout, stderr io.Writer) error {
 	}
 	note := append(bytes.Clone(r.Checkpoint), lines...)
 	c.newest.Store(&note)
-	fmt.Fprintf(stderr, "audited and cosigned: %s, size %d, %d segments, %d records\n", r.Log, r.Size, r.Segments, r.Records)
+	fmt.Fprintf(stderr, "audited and cosigned: %s, size %d, %s, %s\n", r.Log, r.Size, audit.Count(r.Segments, "segment"), audit.Count(r.Records, "record"))
 	if c.out == "" {
 		_, err := stdout.Write(note)
 		return err

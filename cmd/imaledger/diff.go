@@ -221,7 +221,7 @@ func (x *history) files(side *diffSide) (map[string][]string, error) {
 
 func (r *diffReport) print(w io.Writer, a, b hostAt) error {
 	p := &printer{w: w}
-	p.f("--- %s, #%d to #%d, %d records\n+++ %s, #%d to #%d, %d records\n", a, r.A.From, r.A.To, r.A.Records, b, r.B.From, r.B.To, r.B.Records)
+	p.f("--- %s, #%d to #%d, %s\n+++ %s, #%d to #%d, %s\n", a, r.A.From, r.A.To, audit.Count(r.A.Records, "record"), b, r.B.From, r.B.To, audit.Count(r.B.Records, "record"))
 	for _, f := range r.OnlyA {
 		p.f("- %s %s\n", strings.Join(f.A, " "), f.Path)
 	}
@@ -231,7 +231,7 @@ func (r *diffReport) print(w io.Writer, a, b hostAt) error {
 	for _, f := range r.Changed {
 		p.f("- %s %s\n+ %s %s\n", strings.Join(f.A, " "), f.Path, strings.Join(f.B, " "), f.Path)
 	}
-	p.f("%d files are the same, %d differ, %d are only on the first and %d only on the second\n", r.Same, len(r.Changed), len(r.OnlyA), len(r.OnlyB))
+	p.f("%s the same, %d different, %d only on the first and %d only on the second\n", audit.Count(r.Same, "file"), len(r.Changed), len(r.OnlyA), len(r.OnlyB))
 	for _, f := range r.Findings {
 		if f.Class() != ledger.Noted {
 			p.f("%s\n", f)

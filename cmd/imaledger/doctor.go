@@ -95,7 +95,7 @@ func (d *doctor) problem(class ledger.Class, what, text, mend string) {
 
 func (d *doctor) examine(ctx context.Context) {
 	d.ok("program", "imaledger %s", cli.Version())
-	d.ok("trust folder", "%s: log %s, %d witnesses, %d registrars, grades %v", d.trustDir, d.trust.Policy.Origin(), len(d.trust.Policy.Witnesses()), len(d.trust.Registrars), d.trust.Grades)
+	d.ok("trust folder", "%s: log %s, %s, %s, grades %v", d.trustDir, d.trust.Policy.Origin(), audit.Count(len(d.trust.Policy.Witnesses()), "witness"), audit.Count(len(d.trust.Registrars), "registrar"), d.trust.Grades)
 	if strings.HasPrefix(d.url, "http://") && !strings.HasPrefix(d.url, "http://127.") && !strings.HasPrefix(d.url, "http://localhost") {
 		d.warn("ledger", "is spoken to without TLS: a token that is shown to it can be read on the way", "use https:// if the ledger has it")
 	}
@@ -131,7 +131,7 @@ func (d *doctor) get(ctx context.Context, what, url string) (status int, body []
 	}
 	if resp.TLS != nil && len(resp.TLS.PeerCertificates) > 0 {
 		if left := resp.TLS.PeerCertificates[0].NotAfter.Sub(d.now()); left < expires {
-			d.warn(what, fmt.Sprintf("its certificate ends in %d days", int(left.Hours()/24)), "its operator renews it, or lets --acme do that")
+			d.warn(what, "its certificate ends in "+audit.Count(int(left.Hours()/24), "day"), "its operator renews it, or lets --acme do that")
 		}
 	}
 	return resp.StatusCode, body, nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/audit"
 	"github.com/imaledger/imaledger/ledger/client"
 )
 
@@ -121,7 +122,7 @@ func (o *operator) eraseAll(cmd *cobra.Command, due, kept []client.KeptSegment, 
 			p.f("%s #%d: kept: %s\n", s.Host, s.Sequence, s.Keeps)
 		}
 		for _, s := range result.Erasures {
-			if err := o.print(cmd.OutOrStdout(), s, fmt.Sprintf("%d segments are on record as erased.", s.Erased)); err != nil {
+			if err := o.print(cmd.OutOrStdout(), s, fmt.Sprintf("On record as erased: %s.", audit.Count(s.Erased, "segment"))); err != nil {
 				return err
 			}
 		}

@@ -53,7 +53,7 @@ witnesses. After that, imaledger succeed puts the first entry into it.`,
 			if err != nil {
 				return err
 			}
-			return o.print(cmd.OutOrStdout(), s, fmt.Sprintf("Log %s has ended with %d entries, and %s follows it: imaledger succeed begins that.", origin, s.Index+1, f.SuccessorOrigin()))
+			return o.print(cmd.OutOrStdout(), s, fmt.Sprintf("Log %s has ended with %s, and %s follows it: imaledger succeed begins that.", origin, audit.Count(s.Index+1, "entry"), f.SuccessorOrigin()))
 		},
 	}
 	o.flags(cmd)
@@ -168,7 +168,7 @@ final tree of that. The log must be empty. The trust folder names both logs.
 					return err
 				}
 			}
-			return o.print(cmd.OutOrStdout(), s, fmt.Sprintf("Log %s follows %s, which has ended with %d entries.", first.Log, end.freeze.Log, end.receipt.Index+1))
+			return o.print(cmd.OutOrStdout(), s, fmt.Sprintf("Log %s follows %s, which has ended with %s.", first.Log, end.freeze.Log, audit.Count(end.receipt.Index+1, "entry")))
 		},
 	}
 	o.flags(cmd)
@@ -221,7 +221,7 @@ func (o *operator) succeeded(ctx context.Context, c *ledger.Checkpoint, want *le
 	}
 	s, ok := entry.(*ledger.Succession)
 	if !ok || s.Freeze != want.Freeze || s.Size != want.Size || s.Root != want.Root || s.Predecessor != want.Predecessor {
-		return nil, nil, cli.Contradictedf("log %s has %d entries already, and the first does not say that it follows %s", c.Origin, c.Size, want.Predecessor)
+		return nil, nil, cli.Contradictedf("log %s has %s already, and the first does not say that it follows %s", c.Origin, audit.Count(c.Size, "entry"), want.Predecessor)
 	}
 	a, err := o.client.Proof(ctx, ledger.LeafHash(raw), o.wait)
 	if err != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 
@@ -60,7 +59,7 @@ other hosts is worth as much as there.`,
 				}
 				p := &printer{w: w}
 				for _, h := range hosts {
-					p.f("%s: %s, the first quoted between %s and %s", h.Host, plural(h.Records, "record"), audit.Time(h.First.NotBefore), audit.Time(h.First.NotAfter))
+					p.f("%s: %s, the first quoted between %s and %s", h.Host, audit.Count(h.Records, "record"), audit.Time(h.First.NotBefore), audit.Time(h.First.NotAfter))
 					if h.Last != h.First {
 						p.f(", the last between %s and %s", audit.Time(h.Last.NotBefore), audit.Time(h.Last.NotAfter))
 					}
@@ -167,13 +166,6 @@ func answerOf(r *search.Result) *answerJSON {
 		}
 	}
 	return a
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // unproven shows the hits that cannot be believed as they stand.

@@ -58,7 +58,7 @@ func writeHTMLReport(name string, trust *ledger.Trust, checked []*checkedBundle)
 	verdict := verdictOf(worstOf(checked))
 	p.f("<h1>Evidence report</h1>")
 	p.f("<p>Made on %s by imaledger %s, which checked %s of evidence offline, against the trust folder below.</p>",
-		audit.Time(uint64(time.Now().Unix())), cli.Version(), plural(len(checked), "bundle"))
+		audit.Time(uint64(time.Now().Unix())), cli.Version(), audit.Count(len(checked), "bundle"))
 	p.f(`<p class="verdict %s">%s</p>`, verdict, verdictSentences[verdict])
 	for _, f := range across(checked) {
 		p.f(`<p class="contradicted">%s</p>`, f)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/audit"
 	"github.com/imaledger/imaledger/tpm/ima"
 	"github.com/imaledger/imaledger/tpm/quote"
 )
@@ -306,7 +307,7 @@ func exists(name string) bool {
 
 func (r *importReport) print(w io.Writer) error {
 	p := &printer{w: w}
-	p.f("%s, NOT CHAINED: %d cuts, each proven by its own quote alone.\n\n", map[string]string{"verified": "VERIFIED", "contradicted": "CONTRADICTED", "undecided": "UNDECIDED"}[r.Verdict], len(r.Cuts))
+	p.f("%s, NOT CHAINED: %s, each proven by its own quote alone.\n\n", map[string]string{"verified": "VERIFIED", "contradicted": "CONTRADICTED", "undecided": "UNDECIDED"}[r.Verdict], audit.Count(len(r.Cuts), "cut"))
 	for _, c := range r.Cuts {
 		switch {
 		case c.Fault != "":
@@ -315,7 +316,7 @@ func (r *importReport) print(w io.Writer) error {
 		case c.Verdict != "verified":
 			p.f("  %s: contradicted\n", c.Folder)
 		default:
-			p.f("  %s: the quote covers the first %d of %d records, boot reset %d restart %d, TPM clock %d ms, AK %.16s…", c.Folder, c.Prefix, c.Records, c.Counters.ResetCount, c.Counters.RestartCount, c.Counters.Clock, c.AK)
+			p.f("  %s: the quote covers the first %d of %s, boot reset %d restart %d, TPM clock %d ms, AK %.16s…", c.Folder, c.Prefix, audit.Count(c.Records, "record"), c.Counters.ResetCount, c.Counters.RestartCount, c.Counters.Clock, c.AK)
 			if c.Base != "zero" {
 				p.f(", its list goes on from %s", c.Base)
 			}

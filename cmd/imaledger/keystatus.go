@@ -10,6 +10,7 @@ import (
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/cmd/internal/trustdir"
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/audit"
 	"github.com/imaledger/imaledger/ledger/client"
 )
 
@@ -89,7 +90,7 @@ func keysOf(p *ledger.Policy, c *ledger.Checkpoint) ([]keyStatus, error) {
 
 func printKeys(w io.Writer, c *ledger.Checkpoint, list []keyStatus) error {
 	p := &printer{w: w}
-	p.f("%s, %d entries\n", c.Origin, c.Size)
+	p.f("%s, %s\n", c.Origin, audit.Count(c.Size, "entry"))
 	for _, k := range list {
 		f := strings.SplitN(k.Key, "+", 3)
 		kind, does := "Ed25519", "does not sign"

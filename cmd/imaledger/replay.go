@@ -13,6 +13,7 @@ import (
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/audit"
 	"github.com/imaledger/imaledger/tpm/ima"
 	"github.com/imaledger/imaledger/tpm/quote"
 )
@@ -304,7 +305,7 @@ func (r *replayReport) print(w io.Writer) error {
 		}
 		return p.err
 	}
-	p.f("VERIFIED: the quote covers the first %d of %d records.\n\n", r.Prefix, r.Records)
+	p.f("VERIFIED: the quote covers the first %d of %s.\n\n", r.Prefix, audit.Count(r.Records, "record"))
 	if r.Unattested > 0 {
 		p.f("  %d of them name registers that no quote can cover: they are not proven.\n", r.Unattested)
 	}

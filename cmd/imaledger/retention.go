@@ -56,7 +56,7 @@ func printRetention(w io.Writer, r *client.Retention) error {
 	case r.Days == ledger.Forever:
 		p.f("Policy %d: records are kept forever. %s\n  entry %s\n", r.Policy, r.Statement, r.Leaf)
 	default:
-		p.f("Policy %d: records are kept for %d days", r.Policy, r.Days)
+		p.f("Policy %d: records are kept for %s", r.Policy, audit.Count(r.Days, "day"))
 		if r.Appraisal {
 			p.f(", and until an appraisal has passed them")
 		}

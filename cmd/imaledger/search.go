@@ -302,17 +302,14 @@ func (p *printer) coverage(r *search.Result) {
 	for _, f := range r.Findings {
 		p.f("%s\n", f)
 	}
-	what := fmt.Sprintf("%d records found", len(r.Hits))
-	switch {
-	case len(r.Hits) == 0:
+	what := audit.Count(len(r.Hits), "record") + " found"
+	if len(r.Hits) == 0 {
 		what = "No record was found"
-	case len(r.Hits) == 1:
-		what = "1 record found"
 	}
 	if r.More {
 		what += ", and there are more: --limit"
 	}
-	p.f("%s in the first %d entries of log %s, which had %d at %s.\n", what, r.Size, r.Log, r.TreeSize, audit.Time(r.Witnessed))
+	p.f("%s in the first %s of log %s, which had %d at %s.\n", what, audit.Count(r.Size, "entry"), r.Log, r.TreeSize, audit.Time(r.Witnessed))
 	if len(r.Hosts) != 1 || r.Hosts[0] != "*" {
 		p.f("Only hosts %s were searched: others are not for you to read.\n", strings.Join(r.Hosts, ", "))
 	}
@@ -360,7 +357,7 @@ func (p *printer) limits(l *client.SearchLimits) {
 			why = append(why, "a gap before it")
 		}
 		if r.Opaque > 0 {
-			why = append(why, fmt.Sprintf("%d records that do not say what they are of", r.Opaque))
+			why = append(why, audit.Count(r.Opaque, "record")+" without a known file name or digest")
 		}
 		p.f("  %s: %s\n", where, strings.Join(why, ", "))
 	}

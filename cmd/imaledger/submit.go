@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/ledger/audit"
 	"github.com/imaledger/imaledger/ledger/carry"
 	"github.com/imaledger/imaledger/ledger/client"
 )
@@ -30,12 +31,12 @@ no secrecy and is trusted by nobody.`,
 			s, err := carry.Submit(cmd.Context(), args[0], &client.Client{Base: url}, wait)
 			p := &printer{w: cmd.OutOrStdout()}
 			if s != nil {
-				p.f("%d receipts", s.Entries+s.Enrolments)
+				p.f("%s", audit.Count(s.Entries+s.Enrolments, "receipt"))
 				if s.Challenges > 0 {
-					p.f(", %d enrolments begun: the host's TPM must answer, so bring the folder back and then here again", s.Challenges)
+					p.f(", %s begun: the host's TPM must answer, so bring the folder back and then here again", audit.Count(s.Challenges, "enrolment"))
 				}
 				if s.Waiting > 0 {
-					p.f(", %d entries are in the log and wait for witnesses: submit again later", s.Waiting)
+					p.f(", %s in the log without its witnesses yet: submit again later", audit.Count(s.Waiting, "entry"))
 				}
 				p.f("\n")
 			}

@@ -102,7 +102,7 @@ func (x *history) draw(w io.Writer, host string, terminal bool) error {
 			p.f("%s%s%s\n", s.red, f, s.plain)
 		}
 	}
-	p.f("\nThe log had %d entries at %s. Whether the host has newer ones that are held back, it cannot say.\n", x.TreeSize, audit.Time(x.Witnessed))
+	p.f("\nThe log had %s at %s. Whether the host has newer ones that are held back, it cannot say.\n", audit.Count(x.TreeSize, "entry"), audit.Time(x.Witnessed))
 	return p.err
 }
 
@@ -117,7 +117,7 @@ func (x *history) join(p *printer, s strokes, last, seg *audit.Segment, findings
 		if last != nil {
 			p.f("%s\n", s.end)
 			if skipped := seg.ResetCount - last.ResetCount; seg.ResetCount > last.ResetCount+1 {
-				p.f("   %d boots of which nothing is attested\n", skipped-1)
+				p.f("   %s of which nothing is attested\n", audit.Count(skipped-1, "boot"))
 			}
 		}
 		p.f("%s%s%s%s\n", s.boot, s.bold, boot, s.plain)
@@ -161,10 +161,10 @@ func (x *history) segment(p *printer, s strokes, seg *audit.Segment, findings []
 		p.f("%s   %d kexec: another kernel, the TPM not reset\n", s.line, seg.Kexecs)
 	}
 	if seg.Violations > 0 {
-		p.f("%s   %d violations: files that were written while they were measured\n", s.line, seg.Violations)
+		p.f("%s   %s: written while it was measured\n", s.line, audit.Count(seg.Violations, "violation"))
 	}
 	if seg.Unattested > 0 {
-		p.f("%s   %d records that no register binds\n", s.line, seg.Unattested)
+		p.f("%s   %s that no register binds\n", s.line, audit.Count(seg.Unattested, "record"))
 	}
 	for _, f := range findings {
 		if f.Class() != ledger.Noted && f.Code != ledger.Gap && f.Code != ledger.PayloadErased {

@@ -212,7 +212,7 @@ func printReport(w io.Writer, trust *ledger.Trust, r *audit.Report) error {
 			p.f("  %s\n", s)
 		}
 		for _, s := range r.Successions {
-			p.f("  log %s ended with %d entries, and log %s follows it (%s): each names the other\n", s.From, s.Size, s.To, s.URL)
+			p.f("  log %s ended with %s, and log %s follows it (%s): each names the other\n", s.From, audit.Count(s.Size, "entry"), s.To, s.URL)
 		}
 		if len(r.Segments)+len(r.Successions) > 0 {
 			p.f("\n")

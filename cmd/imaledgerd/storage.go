@@ -17,6 +17,7 @@ import (
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/cmd/internal/keys"
 	"github.com/imaledger/imaledger/cmd/internal/trustdir"
+	"github.com/imaledger/imaledger/ledger/audit"
 	"github.com/imaledger/imaledger/ledger/server"
 	"github.com/imaledger/imaledger/ledger/server/s3mysql"
 )
@@ -140,12 +141,12 @@ func (o *options) copyLedger(ctx context.Context, from, to *server.Storage, done
 	if err != nil {
 		return undecided(err)
 	}
-	if _, err := fmt.Fprintf(stdout, "%s %s to %s: %d entries and %d addenda, of which %d files are new; %d erased payloads deleted\n",
-		done, r.Origin, to.Name, r.Size, r.Addenda, r.Written, r.Deleted); err != nil {
+	if _, err := fmt.Fprintf(stdout, "%s %s to %s: %s and %d addenda, of which %s new; %s deleted\n",
+		done, r.Origin, to.Name, audit.Count(r.Size, "entry"), r.Addenda, audit.Count(r.Written, "file"), audit.Count(r.Deleted, "erased payload")); err != nil {
 		return err
 	}
 	if r.Waiting > 0 && done == "migrated" {
-		return cli.WithHint(cli.Undecidedf("%d entries are not witnessed yet, and were not copied", r.Waiting), "let the ledger that has them run until its witnesses have seen them, end it, and migrate again: what is there is not copied twice")
+		return cli.WithHint(cli.Undecidedf("%s not witnessed yet and not copied", audit.Count(r.Waiting, "entry")), "let the ledger that has them run until its witnesses have seen them, end it, and migrate again: what is there is not copied twice")
 	}
 	return nil
 }

@@ -84,7 +84,7 @@ func TestStorage(t *testing.T) {
 	sound(command(with("check", "--dir", dir)...))
 	command(append(with("migrate", second...), "--from", dir)...)
 	sound(command(with("check", second...)...))
-	if out := command(append(with("migrate", second...), "--from", dir)...); !strings.Contains(out, " 0 files are new") {
+	if out := command(append(with("migrate", second...), "--from", dir)...); !strings.Contains(out, " 0 files new") {
 		t.Errorf("again: %s", out)
 	}
 	command(with("rebuild", second...)...)

@@ -11,6 +11,7 @@ import (
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/cmd/internal/trustdir"
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/audit"
 	"github.com/imaledger/imaledger/ledger/server"
 )
 
@@ -64,11 +65,11 @@ func printCheck(w io.Writer, r *server.CheckReport) (err error) {
 		print("%s\n", f)
 	}
 	for _, e := range r.Erasures {
-		print("%d segments %s\n", e.Segments, &e.ErasedSegment)
+		print("%s %s\n", audit.Count(e.Segments, "segment"), &e.ErasedSegment)
 	}
 	verdict := map[ledger.Class]string{ledger.Noted: "sound", ledger.Contradicted: "NOT SOUND", ledger.Undecided: "NOT WHOLE"}[r.Class()]
-	print("%s: %s, %d entries of %d hosts, %d of them cosigned; %d segments, %d of them erased; %d addenda, and %d files that no entry names\n",
-		verdict, r.Origin, r.Size, r.Hosts, r.Published, r.Segments, r.Erased, r.Addenda, r.Unnamed)
+	print("%s: %s, %s of %s, %d of them cosigned; %s, %d of them erased; %d addenda, and %s that no entry names\n",
+		verdict, r.Origin, audit.Count(r.Size, "entry"), audit.Count(r.Hosts, "host"), r.Published, audit.Count(r.Segments, "segment"), r.Erased, r.Addenda, audit.Count(r.Unnamed, "file"))
 	return err
 }
 
@@ -140,6 +141,6 @@ func rebuild(ctx context.Context, o *options, stdout io.Writer) error {
 	if err != nil {
 		return cli.WithHint(undecided(err), "entries that were altered come from a backup: imaledgerd restore")
 	}
-	_, err = fmt.Fprintf(stdout, "%d files were missing or other than the entries say, and are made again\n", n)
+	_, err = fmt.Fprintf(stdout, "%s made again, missing or other than the entries say\n", audit.Count(n, "file"))
 	return err
 }

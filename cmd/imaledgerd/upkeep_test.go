@@ -57,7 +57,7 @@ func TestUpkeep(t *testing.T) {
 	want(cli.ExitOK, "restored ledger.example/t to "+restored, "restore", "--dir", restored, "--from", backupDir)
 	want(cli.ExitUsage, "no such file", "check", "--dir", filepath.Join(dir, "none"))
 	want(cli.ExitUsage, "no such file", "restore", "--dir", filepath.Join(dir, "none"), "--from", filepath.Join(dir, "neither"))
-	want(cli.ExitOK, "0 files were missing", "rebuild", "--dir", dir)
+	want(cli.ExitOK, "0 files made again", "rebuild", "--dir", dir)
 
 	code, stdout, stderr := ledgerd(t, "check", "--json", "--dir", restored, "--trust", trust)
 	var report struct{ Origin string }

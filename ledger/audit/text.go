@@ -16,6 +16,20 @@ func Time(unix uint64) string {
 	return time.Unix(int64(unix), 0).UTC().Format("2006-01-02 15:04:05Z")
 }
 
+// Count writes a number of things for people, with the noun as the number wants it.
+func Count[N int | uint32 | uint64](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	if stem, ok := strings.CutSuffix(noun, "ry"); ok {
+		noun = stem + "rie"
+	}
+	if strings.HasSuffix(noun, "s") {
+		noun += "e"
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
 // Statement says in a sentence what holds of a segment.
 func (s *Segment) Statement() string {
 	var b strings.Builder
@@ -46,10 +60,10 @@ func (s *Segment) Statement() string {
 	}
 	fmt.Fprintf(&b, ", quoted not before %s and not after %s", Time(s.NotBefore), Time(s.NotAfter))
 	if s.Violations > 0 {
-		fmt.Fprintf(&b, "; %d violations, whose contents no register binds", s.Violations)
+		fmt.Fprintf(&b, "; %s, whose contents no register binds", Count(s.Violations, "violation"))
 	}
 	if s.Unattested > 0 {
-		fmt.Fprintf(&b, "; %d records that no register binds", s.Unattested)
+		fmt.Fprintf(&b, "; %s that no register binds", Count(s.Unattested, "record"))
 	}
 	if s.Grade != ledger.GradeCertificate {
 		fmt.Fprintf(&b, "; the AK is enrolled at grade %s", s.Grade)
