@@ -88,12 +88,12 @@ func (o *bastionOptions) tls(now time.Time) (config *tls.Config, hash string, er
 	config = &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{bastionProtocol},
 		Certificates: []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: private}}}
 	if o.ca != "" {
-		text, err := readFile(o.ca, maxConfig)
+		text, err := cli.ReadFile(o.ca, maxConfig)
 		if err != nil {
 			return nil, "", cli.Usagef("--bastion-ca: %w", err)
 		}
 		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM([]byte(text)) {
+		if !config.RootCAs.AppendCertsFromPEM(text) {
 			return nil, "", cli.Usagef("--bastion-ca: no certificate in %s", o.ca)
 		}
 	}

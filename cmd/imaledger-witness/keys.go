@@ -209,9 +209,9 @@ func readSecret(file string) (string, error) {
 	if mode := info.Mode().Perm(); mode&ownerOnly != 0 && !credential {
 		return "", cli.WithHint(cli.Usagef("key file %s can be read by others (mode %04o)", file, mode), "chmod 600 %s", file)
 	}
-	text, err := readFile(file, maxKeyFile)
+	text, err := cli.ReadFile(file, maxKeyFile)
 	if err != nil {
 		return "", cli.Usagef("read the key: %w", err)
 	}
-	return text, nil
+	return string(text), nil
 }

@@ -3,8 +3,6 @@ package main
 import (
 	"flag"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -108,12 +106,12 @@ func (o *options) addLog(s logSource) error {
 
 // readConfig sets the flags that a file's lines name.
 func readConfig(fs *flag.FlagSet, file string) error {
-	text, err := readFile(file, maxConfig)
+	text, err := cli.ReadFile(file, maxConfig)
 	if err != nil {
 		return err
 	}
 	n := 0
-	for line := range strings.Lines(text) {
+	for line := range strings.Lines(string(text)) {
 		n++
 		line = strings.TrimSpace(line)
 		if line == "" || line[0] == '#' {
@@ -128,21 +126,4 @@ func readConfig(fs *flag.FlagSet, file string) error {
 		}
 	}
 	return nil
-}
-
-// readFile reads a text file of at most limit bytes.
-func readFile(name string, limit int64) (string, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return "", err
-	}
-	if int64(len(text)) > limit {
-		return "", fmt.Errorf("%s: larger than %d bytes", name, limit)
-	}
-	return string(text), nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/witness"
 )
 
@@ -102,14 +103,14 @@ func (p pull) file(dir string) string {
 
 // kept gives what the list has added until now.
 func (p pull) kept(dir string) ([]witness.Log, error) {
-	text, err := readFile(p.file(dir), witness.MaxLogList)
+	text, err := cli.ReadFile(p.file(dir), witness.MaxLogList)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("what %s has added: %w", p.url, err)
 	}
-	logs, err := witness.ParseLogList(text)
+	logs, err := witness.ParseLogList(string(text))
 	if err != nil {
 		return nil, fmt.Errorf("what %s has added, %s: %w", p.url, p.file(dir), err)
 	}

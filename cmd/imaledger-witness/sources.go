@@ -29,11 +29,11 @@ func (s logSource) read() ([]witness.Log, error) {
 		log, err := witness.ParseLog(s.vkey)
 		return []witness.Log{log}, err
 	}
-	text, err := readFile(s.file, witness.MaxLogList)
+	text, err := cli.ReadFile(s.file, witness.MaxLogList)
 	if err != nil {
 		return nil, err
 	}
-	logs, err := witness.ParseLogList(text)
+	logs, err := witness.ParseLogList(string(text))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.file, err)
 	}

@@ -109,19 +109,11 @@ func verifyUsage(cmd *cobra.Command, format string, args ...any) error {
 	return cli.WithHint(cli.Usagef(format, args...), "usage: %s; with --help, all of it", cmd.UseLine())
 }
 
-// readLimited reads a file of at most max bytes.
+// readLimited reads a file of at most max bytes, which the user has named.
 func readLimited(name string, max int64) ([]byte, error) {
-	f, err := os.Open(name)
+	b, err := cli.ReadFile(name, max)
 	if err != nil {
 		return nil, cli.Usagef("%w", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, max+1))
-	if err != nil {
-		return nil, cli.Usagef("%w", err)
-	}
-	if int64(len(b)) > max {
-		return nil, cli.Usagef("%s: more than %d bytes", name, max)
 	}
 	return b, nil
 }

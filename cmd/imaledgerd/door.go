@@ -99,7 +99,7 @@ func (o *doorOptions) config(c *server.Config) (err error) {
 }
 
 func (o *doorOptions) readAccess() (*server.Access, error) {
-	b, err := readFile(o.access, maxAccessFile)
+	b, err := cli.ReadFile(o.access, maxAccessFile)
 	if err != nil {
 		return nil, cli.Usagef("%w", err)
 	}
@@ -182,7 +182,7 @@ func (o *doorOptions) acmeConfig(dir string) (*tls.Config, error) {
 	}
 	client := &acme.Client{DirectoryURL: o.acmeDirectory}
 	if o.acmeCA != "" {
-		b, err := readFile(o.acmeCA, maxAccessFile)
+		b, err := cli.ReadFile(o.acmeCA, maxAccessFile)
 		if err != nil {
 			return nil, cli.Usagef("%w", err)
 		}

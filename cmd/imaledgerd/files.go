@@ -2,9 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -45,7 +42,7 @@ func (o *options) readKey(name, key string) (note.Signer, error) {
 func (o *options) keys() *keys.Reader { return &keys.Reader{PasswordFile: o.password} }
 
 func readPinned(file string) (map[ledger.Name]string, error) {
-	b, err := readFile(file, maxPinnedFile)
+	b, err := cli.ReadFile(file, maxPinnedFile)
 	if err != nil {
 		return nil, cli.Usagef("%w", err)
 	}
@@ -54,17 +51,4 @@ func readPinned(file string) (map[ledger.Name]string, error) {
 		return nil, cli.Usagef("%s: %w", file, err)
 	}
 	return pinned, nil
-}
-
-func readFile(file string, max int64) ([]byte, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, max+1))
-	if err == nil && int64(len(b)) > max {
-		err = fmt.Errorf("%s: more than %d bytes", file, max)
-	}
-	return b, err
 }

@@ -4,10 +4,7 @@ package trustdir
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"syscall"
 
@@ -48,10 +45,10 @@ func Offer(dir string) (*web.Trust, error) {
 }
 
 func files(dir string) (policy, rules []byte, roots [][]byte, err error) {
-	if policy, err = readFile(filepath.Join(dir, ledger.TrustPolicyFile), ledger.MaxPolicy); err != nil {
+	if policy, err = cli.ReadFile(filepath.Join(dir, ledger.TrustPolicyFile), ledger.MaxPolicy); err != nil {
 		return nil, nil, nil, err
 	}
-	if rules, err = readFile(filepath.Join(dir, ledger.TrustRulesFile), ledger.MaxTrustRules); err != nil {
+	if rules, err = cli.ReadFile(filepath.Join(dir, ledger.TrustRulesFile), ledger.MaxTrustRules); err != nil {
 		return nil, nil, nil, err
 	}
 	names, err := filepath.Glob(filepath.Join(dir, ledger.TrustRootsDir, "*.pem"))
@@ -59,7 +56,7 @@ func files(dir string) (policy, rules []byte, roots [][]byte, err error) {
 		return nil, nil, nil, err
 	}
 	for _, name := range names {
-		root, err := readFile(name, ledger.MaxRoots)
+		root, err := cli.ReadFile(name, ledger.MaxRoots)
 		if err != nil {
 			return nil, nil, nil, err
 		}
@@ -73,17 +70,4 @@ func missing(err error) error {
 		return cli.Usagef("trust folder: %w", err)
 	}
 	return cli.WithHint(cli.Usagef("trust folder: %w", err), "a trust folder has the files %s and %s; the one who runs the log publishes them, and you check them before you use them", ledger.TrustPolicyFile, ledger.TrustRulesFile)
-}
-
-func readFile(name string, max int64) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, max+1))
-	if err == nil && int64(len(b)) > max {
-		err = fmt.Errorf("%s: more than %d bytes", name, max)
-	}
-	return b, err
 }
