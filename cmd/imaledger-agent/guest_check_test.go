@@ -18,6 +18,7 @@ type expected struct {
 	missing int      // records that are in no segment though later ones are
 	gaps    []string // reasons of the gaps, in order
 	sealed  bool     // the newest boot is sealed to its end
+	ended   bool     // so is each boot before it
 }
 
 // check holds the ledger against the observer: imaledger verify accepts the host's
@@ -36,6 +37,9 @@ func (h *host) check(want expected) {
 		}
 		switch s.Join.Kind {
 		case ledger.JoinBoot:
+			if want.ended && boot >= 0 && at != len(h.boots[boot]) {
+				h.t.Errorf("%d records of boot %d are not sealed", len(h.boots[boot])-at, boot)
+			}
 			// A boot of which nothing was sealed is passed over.
 			for boot++; boot < len(h.boots) && !prefix(h.boots[boot], listed); boot++ {
 			}
@@ -86,7 +90,7 @@ func (h *host) evidence() (segments []*ledger.Segment, payloads [][]byte) {
 	head, err := h.site.client.HostHead(h.t.Context(), h.name)
 	h.must(err)
 	read := func(sequence uint64, suffix string) []byte {
-		name := filepath.Join(agentDir, "chain", fmt.Sprintf("%010d", sequence)+suffix)
+		name := filepath.Join(h.state, "chain", fmt.Sprintf("%010d", sequence)+suffix)
 		return h.call(guest.Request{Op: guest.OpRead, Path: name}).Stdout
 	}
 	addendum := func(folder string, digest ledger.Hash, max int64) []byte {

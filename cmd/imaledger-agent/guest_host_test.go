@@ -34,6 +34,8 @@ type host struct {
 	t    *testing.T
 	site *site
 	name string
+	// Of the agent.
+	state string
 	// The observer: the records of each boot, and where in the newest the kernel's
 	// list begins.
 	boots [][][]byte
@@ -63,18 +65,14 @@ func (h *host) confined(r guest.Request) guest.Request {
 // newHost makes a host that is off.
 func (s *site) newHost(t *testing.T, k guest.Kernel, name string) *host {
 	t.Helper()
-	h := &host{t: t, site: s, name: name, Machine: &guest.Machine{Kernel: k, Dir: t.TempDir()}}
-	conf := fmt.Sprintf("ledger %s\nhost %s\nstate %s\nwait 60s\n", guest.URL(s.port), name, agentDir)
-	file := filepath.Join(h.Dir, "agent.conf")
-	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	h := &host{t: t, site: s, name: name, state: agentDir, Machine: &guest.Machine{Kernel: k, Dir: t.TempDir()}}
+	h.configure()
 	kexec, err := guest.WithLibraries("/sbin/kexec")
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.Files = append(kexec, guest.File{Path: "/init", Source: s.program("guestinit")}, guest.File{Path: "/bin/imaledger-agent", Source: s.program("imaledger-agent")},
-		guest.File{Path: agentConf, Source: file})
+		guest.File{Path: agentConf, Source: h.conf()})
 	for _, part := range []string{ledger.TrustPolicyFile, ledger.TrustRulesFile} {
 		h.Files = append(h.Files, guest.File{Path: "/etc/imaledger/trust/" + part, Source: filepath.Join(s.dir, "trust", part)})
 	}
@@ -87,6 +85,14 @@ func (s *site) newHost(t *testing.T, k guest.Kernel, name string) *host {
 	}
 	t.Cleanup(h.Kill)
 	return h
+}
+
+// conf is the agent's configuration, which the next boot has.
+func (h *host) conf() string { return filepath.Join(h.Dir, "agent.conf") }
+
+func (h *host) configure() {
+	h.t.Helper()
+	h.must(os.WriteFile(h.conf(), fmt.Appendf(nil, "ledger %s\nhost %s\nstate %s\nwait 60s\n", guest.URL(h.site.port), h.name, h.state), 0o600))
 }
 
 func (h *host) must(err error) {

@@ -270,10 +270,15 @@ func (m *Machine) PowerOff() error {
 	if err := b.out.Encode(Request{Op: OpPowerOff}); err != nil {
 		return err
 	}
+	return m.AwaitOff()
+}
+
+// AwaitOff waits until the machine has powered itself off.
+func (m *Machine) AwaitOff() error {
 	select {
-	case <-b.exited:
+	case <-m.current.exited:
 	case <-time.After(Patience):
-		return errors.New("the guest did not power off")
+		return errors.New("the guest did not power off; console:\n" + tail(m.Console()))
 	}
 	m.Kill() // what is left
 	return nil

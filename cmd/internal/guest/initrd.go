@@ -68,7 +68,7 @@ func (c *cpio) entry(name string, mode uint32, content []byte) {
 
 const (
 	modeDir  = 0o040755
-	modeFile = 0o100755
+	modeFile = 0o100000 // and the source's permissions
 )
 
 func (c *cpio) dir(name string) {
@@ -86,6 +86,11 @@ func (c *cpio) file(name, source string) {
 		c.err = errors.Join(c.err, err)
 		return
 	}
+	info, err := os.Stat(source)
+	if err != nil {
+		c.err = errors.Join(c.err, err)
+		return
+	}
 	c.dir(filepath.Dir(name))
-	c.entry(name, modeFile, content)
+	c.entry(name, modeFile|uint32(info.Mode().Perm()), content)
 }

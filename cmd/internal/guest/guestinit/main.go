@@ -22,13 +22,38 @@ import (
 )
 
 func main() {
-	if err := boot(); err != nil {
+	if os.Getpid() != 1 { // a unit of systemd, which ends the machine
+		if err := dial(); err != nil {
+			fmt.Println("guestinit:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	err := boot()
+	if err == nil {
+		err = start()
+	}
+	if err != nil {
 		fmt.Println("guestinit:", err)
 	}
 	syscall.Sync()
 	syscall.Reboot(syscall.LINUX_REBOOT_CMD_POWER_OFF)
 }
 
+// start hands over to systemd in guests that have it.
+func start() error {
+	if _, err := os.Stat(guest.SystemdPath); errors.Is(err, os.ErrNotExist) {
+		return dial()
+	}
+	for _, dir := range []string{"/var/tmp", "/var/log"} { // which every Debian has
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	return syscall.Exec(guest.SystemdPath, []string{guest.SystemdPath}, []string{"PATH=/usr/bin:/bin"})
+}
+
+// boot mounts and loads what a machine needs.
 func boot() error {
 	for _, m := range [][3]string{
 		{"proc", "/proc", "proc"}, {"sysfs", "/sys", "sysfs"}, {"devtmpfs", "/dev", "devtmpfs"},
@@ -53,6 +78,11 @@ func boot() error {
 	if err := network(); err != nil {
 		return fmt.Errorf("network: %w", err)
 	}
+	return nil
+}
+
+// dial finds the test by the command line, and serves it.
+func dial() error {
 	line, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
 		return err
@@ -148,6 +178,9 @@ func serve(address string) error {
 		var r guest.Request
 		if err := in.Decode(&r); err != nil {
 			return fmt.Errorf("the test hung up: %w", err)
+		}
+		if r.Op == guest.OpPowerOff && os.Getpid() != 1 {
+			return exec.Command("/bin/systemctl", "poweroff").Run()
 		}
 		if r.Op == guest.OpPowerOff {
 			return errors.Join(syscall.Unmount("/var", 0), conn.Close())
