@@ -26,7 +26,7 @@ func TestMetricsListen(t *testing.T) {
 	_, url := serve(t, append(setup(t, ""), "--metrics-listen", address))
 	text := get(t, "http://"+address+"/metrics")
 	for _, want := range []string{"\nimaledger_up 1\n", "\nimaledger_tree_size 0\n", "\nimaledger_hosts 0\n",
-		"\n" + `imaledger_findings_total{code="chain-fork"} 0` + "\n", `imaledger_entries_total{format="imaledger/segment/v1",outcome="failed"} 0`, "\ngo_goroutines ", "\nprocess_resident_memory_bytes "} {
+		"\n" + `imaledger_findings_total{code="chain-fork",signed="true"} 0` + "\n", `imaledger_entries_total{format="imaledger/segment/v1",outcome="failed"} 0`, "\ngo_goroutines ", "\nprocess_resident_memory_bytes "} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}

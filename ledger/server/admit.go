@@ -227,6 +227,9 @@ func (s *Server) contradict(leaf ledger.Hash, raw []byte, entry ledger.Entry, fi
 			return err
 		}
 	}
+	if e, ok := entry.(*ledger.Enrolment); ok && e.Grade == ledger.GradeSoftware && !r.Conflict {
+		r.signed = false // its registrars sign for whoever asks: no TPM has answered
+	}
 	return s.refuse(leaf, entry, r)
 }
 

@@ -131,7 +131,7 @@ func (s *Server) blame(r *http.Request, err error) {
 	var refused *refusal
 	if errors.As(err, &refused) && len(refused.Missing) == 0 {
 		s.refused.add(refused, s.address(r))
-		s.metrics.found(refused.Findings)
+		s.metrics.found(refused)
 		var codes []ledger.Code
 		for _, f := range refused.Findings {
 			codes = append(codes, f.Code)

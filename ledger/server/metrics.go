@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,7 +14,7 @@ import (
 // they are counted and shown to nobody.
 type metrics struct {
 	entries   *prometheus.CounterVec   // by format and outcome
-	refusals  *prometheus.CounterVec   // by finding
+	refusals  *prometheus.CounterVec   // by finding, and whether it is one of evidence
 	admission *prometheus.HistogramVec // by format
 	witnessed prometheus.Histogram
 	erased    prometheus.Counter
@@ -38,8 +39,8 @@ func newMetrics(s *Server, to prometheus.Registerer) (*metrics, error) {
 			Name: "imaledger_entries_total", Help: "Entries that were submitted, by format and outcome.",
 		}, []string{"format", "outcome"}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "imaledger_findings_total", Help: "Findings for which entries and enrolments were refused, by code.",
-		}, []string{"code"}),
+			Name: "imaledger_findings_total", Help: "Findings for which entries and enrolments were refused, by code, and whether the host's TPM, registrars or an operator had signed what was refused: the rest anyone can send.",
+		}, []string{"code", "signed"}),
 		admission: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "imaledger_admission_seconds", Help: "Time from an entry's arrival until it is durable in the log.", Buckets: seconds,
 		}, []string{"format"}),
@@ -113,7 +114,9 @@ func newMetrics(s *Server, to prometheus.Registerer) (*metrics, error) {
 // event Prometheus cannot tell that it has grown, and no alert would come.
 func (m *metrics) begin() {
 	for _, c := range ledger.Codes() {
-		m.refusals.WithLabelValues(string(c))
+		for _, signed := range []bool{false, true} {
+			m.refusals.WithLabelValues(string(c), strconv.FormatBool(signed))
+		}
 	}
 	for _, format := range append(ledger.EntryFormats(), formatUnknown) {
 		for _, outcome := range outcomes {
@@ -193,8 +196,8 @@ func (m *metrics) entry(format string, a *admitted, err error, took time.Duratio
 }
 
 // found counts the findings of a refusal.
-func (m *metrics) found(findings []ledger.Finding) {
-	for _, f := range findings {
-		m.refusals.WithLabelValues(string(f.Code)).Inc()
+func (m *metrics) found(r *refusal) {
+	for _, f := range r.Findings {
+		m.refusals.WithLabelValues(string(f.Code), strconv.FormatBool(r.signed)).Inc()
 	}
 }
