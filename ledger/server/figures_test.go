@@ -4,7 +4,6 @@ package server
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -19,7 +18,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -39,44 +37,6 @@ import (
 
 // figureHosts is how many hosts submit at a time.
 const figureHosts = 512
-
-// A prepared host has segments that only wait to be sent.
-type prepared struct {
-	leaves   [][]byte
-	payloads [][]byte
-}
-
-// prepare enrols hosts and makes n segments of each, of about 2 KiB. If store is
-// true their payloads are there already.
-func prepare(t testing.TB, l *testLedger, hosts, n int, store bool) []prepared {
-	t.Helper()
-	anchor := l.anchor(t)
-	l.upload(t, anchor.Raw)
-	list := make([]prepared, hosts)
-	parallel(hosts, func(i int) {
-		if t.Failed() {
-			return // one that failed says why; ten thousand say no more
-		}
-		h := &testHost{name: strings.ToLower("host-" + rand.Text()), tpm: newTestAK(t)}
-		_, a, err := l.Enrol(t.Context(), client.EnrolRequest{Host: h.name, AKPublic: h.tpm.ak}, 0)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		h.leaf = ledger.LeafHash(a.Entry)
-		for k := range n {
-			leaf, payload := h.segment(t, testOrigin, anchor, fmt.Sprintf("/usr/bin/%s-%d", h.name, k), "/usr/lib/x86_64-linux-gnu/libc.so.6")
-			h.took(leaf)
-			list[i].leaves, list[i].payloads = append(list[i].leaves, leaf), append(list[i].payloads, payload)
-			if store {
-				if _, err := l.server.addenda.Put(sha256.Sum256(payload), bytes.NewReader(payload), 1<<20); err != nil {
-					t.Error(err)
-				}
-			}
-		}
-	})
-	return list
-}
 
 // parallel calls f for 0 to n-1, from figureHosts goroutines at most.
 func parallel(n int, f func(i int)) {
@@ -232,10 +192,7 @@ func TestFiguresAdmission(t *testing.T) {
 			_, err := add(t.Context(), tessera.NewEntry(leaf[1:]))()
 			return err
 		})
-		verified := perSecond(t, list, func(leaf, _ []byte) error {
-			_, _, err := l.server.admit(leaf)
-			return err
-		})
+		verified := l.admitted(t, list)
 		list = prepare(t, l, figureHosts, each, true)
 		conformance := perSecond(t, list, func(leaf, _ []byte) error { return post(c, url+"/add", leaf) })
 		served := perSecond(t, list, func(leaf, _ []byte) error { return post(c, l.http.URL+"/leaf", leaf) })
@@ -264,31 +221,40 @@ func TestFiguresLatency(t *testing.T) {
 	seed := time.Now().UnixNano()
 	t.Logf("seed %d", seed)
 	for _, interval := range []time.Duration{200 * time.Millisecond, time.Second} {
-		const hosts, each = 20, 20
 		l := figureLedger(t, interval)
-		list := prepare(t, l, hosts, each, true)
-		var mu sync.Mutex
-		var took []time.Duration
-		parallel(hosts, func(i int) {
-			moments := mathrand.New(mathrand.NewPCG(uint64(seed), uint64(i)))
-			for _, leaf := range list[i].leaves {
-				time.Sleep(time.Duration(moments.ExpFloat64() * float64(interval)))
-				start := time.Now()
-				a, err := l.SubmitLeaf(t.Context(), leaf, client.MaxWait)
-				if err != nil || a.Proof == "" {
-					t.Error(a, err)
-					return
-				}
-				mu.Lock()
-				took = append(took, time.Since(start))
-				mu.Unlock()
-			}
-		})
-		slices.Sort(took)
-		p50, p99 := took[len(took)/2], took[len(took)*99/100]
+		p50, p99 := toProof(t, l, interval, uint64(seed))
 		t.Logf("checkpoint interval %v: p50 %v, p99 %v; p50 is %.2f intervals", interval, p50.Round(time.Millisecond), p99.Round(time.Millisecond), float64(p50)/float64(interval))
 		l.kill()
 	}
+}
+
+// toProof returns how long entries take from POST /leaf to a witnessed proof.
+func toProof(t testing.TB, l *testLedger, interval time.Duration, seed uint64) (p50, p99 time.Duration) {
+	t.Helper()
+	const hosts, each = 20, 20
+	list := prepare(t, l, hosts, each, true)
+	var mu sync.Mutex
+	var took []time.Duration
+	parallel(hosts, func(i int) {
+		moments := mathrand.New(mathrand.NewPCG(seed, uint64(i)))
+		for _, leaf := range list[i].leaves {
+			time.Sleep(time.Duration(moments.ExpFloat64() * float64(interval)))
+			start := time.Now()
+			a, err := l.SubmitLeaf(t.Context(), leaf, client.MaxWait)
+			if err != nil || a.Proof == "" {
+				t.Error(a, err)
+				return
+			}
+			mu.Lock()
+			took = append(took, time.Since(start))
+			mu.Unlock()
+		}
+	})
+	if t.Failed() {
+		t.FailNow()
+	}
+	slices.Sort(took)
+	return took[len(took)/2], took[len(took)*99/100]
 }
 
 // heapSize returns what is reachable, in MiB.
@@ -299,6 +265,15 @@ func heapSize() float64 {
 	return float64(memory.HeapAlloc) / (1 << 20)
 }
 
+// admitted returns verified admissions a second, in the process.
+func (l *testLedger) admitted(t testing.TB, list []prepared) float64 {
+	t.Helper()
+	return perSecond(t, list, func(leaf, _ []byte) error {
+		_, _, err := l.server.admit(leaf)
+		return err
+	})
+}
+
 // TestFiguresHosts: what ten thousand hosts' chains take in memory, and how long
 // they take to read at a start.
 func TestFiguresHosts(t *testing.T) {
@@ -306,11 +281,7 @@ func TestFiguresHosts(t *testing.T) {
 	l := figureLedger(t, DefaultCheckpointInterval)
 	before := heapSize()
 	for range 10 {
-		list := prepare(t, l, hosts/10, 1, true)
-		perSecond(t, list, func(leaf, _ []byte) error {
-			_, _, err := l.server.admit(leaf)
-			return err
-		})
+		l.admitted(t, prepare(t, l, hosts/10, 1, true))
 	}
 	added := heapSize() - before
 	start := time.Now()
@@ -318,37 +289,50 @@ func TestFiguresHosts(t *testing.T) {
 	t.Logf("%d hosts with a segment each: %.0f MiB, %.1f KiB a host; started again in %v", len(l.server.chains.hosts), added, added*1024/hosts, time.Since(start).Round(time.Millisecond))
 }
 
-// TestFiguresSize: admissions a second in logs of growing size, and memory.
+// TestFiguresSize: admissions a second in logs of growing size, each beside those in
+// a log of a thousand leaves; time to a proof, memory, and time of a start.
 func TestFiguresSize(t *testing.T) {
+	const small, rounds = 1e3, 3
+	measure := func(l *testLedger) float64 { return l.admitted(t, prepare(t, l, figureHosts, 20, true)) }
+	began := time.Now()
 	l := figureLedger(t, DefaultCheckpointInterval)
-	fill := func(size uint64) {
-		for {
-			have, err := l.server.log.reader.IntegratedSize(context.Background())
-			if err != nil || have >= size {
-				return
-			}
-			n := int(min(40, 1+(size-have)/figureHosts))
-			hosts := int(min(figureHosts, 1+(size-have)/uint64(n+1)))
-			perSecond(t, prepare(t, l, hosts, n, true), func(leaf, _ []byte) error {
-				_, _, err := l.server.admit(leaf)
-				return err
-			})
+	for _, size := range []uint64{small, 1e5, 1e6} {
+		fill(t, l, size)
+		have, hosts, heap := len(l.server.chains.index), len(l.server.chains.hosts), heapSize()
+		var here, beside, ratio []float64
+		for range rounds {
+			other := figureLedger(t, DefaultCheckpointInterval)
+			fill(t, other, small)
+			b := measure(other)
+			other.kill()
+			h := measure(l)
+			here, beside, ratio = append(here, h), append(beside, b), append(ratio, h/b)
 		}
-	}
-	sizes := []uint64{1e3, 1e5}
-	if os.Getenv("IMALEDGER_FIGURES_MILLION") != "" {
-		sizes = append(sizes, 1e6)
-	}
-	for _, size := range sizes {
-		fill(size)
-		before := heapSize()
-		list := prepare(t, l, figureHosts, 20, true)
-		verified := perSecond(t, list, func(leaf, _ []byte) error {
-			_, _, err := l.server.admit(leaf)
-			return err
-		})
+		p50, p99 := toProof(t, l, DefaultCheckpointInterval, size)
 		start := time.Now()
 		l.restart(t)
-		t.Logf("at %d leaves: %.0f verified/s, heap %.0f MiB, %d hosts; started again in %v", size, verified, before, len(l.server.chains.hosts), time.Since(start).Round(time.Millisecond))
+		took := time.Since(start)
+		for _, list := range [][]float64{here, beside, ratio} {
+			slices.Sort(list)
+		}
+		t.Logf("at %d leaves of %d hosts: %.0f verified/s, beside it %.0f/s at %.0f leaves: %.2f of that (%.2f to %.2f); to a proof p50 %v, p99 %v; heap %.0f MiB; started again in %v; %v in all",
+			have, hosts, here[rounds/2], beside[rounds/2], float64(small), ratio[rounds/2], ratio[0], ratio[rounds-1],
+			p50.Round(time.Millisecond), p99.Round(time.Millisecond), heap, took.Round(time.Millisecond), time.Since(began).Round(time.Second))
+	}
+}
+
+// fill has a ledger admit segments of new hosts, forty each, until its log has a size.
+func fill(t testing.TB, l *testLedger, size uint64) {
+	t.Helper()
+	for {
+		have, err := l.server.log.reader.IntegratedSize(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if have >= size {
+			return
+		}
+		n := int(min(40, 1+(size-have)/figureHosts))
+		l.admitted(t, prepare(t, l, int(min(figureHosts, 1+(size-have)/uint64(n+1))), n, true))
 	}
 }
