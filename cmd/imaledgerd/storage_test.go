@@ -47,8 +47,11 @@ func TestStorage(t *testing.T) {
 	}
 	t.Run("serve", func(t *testing.T) {
 		for i := range 2 {
-			front := append(append([]string{}, args...), append(first, "--dir", filepath.Join(t.TempDir(), fmt.Sprint("front", i)), "--public-uploads")...)
+			front := append(append([]string{}, args...), append(first, "--dir", filepath.Join(t.TempDir(), fmt.Sprint("front", i)), "--public-uploads", "--public-payloads", "--search")...)
 			_, url := serve(t, front)
+			if found := get(t, url+"search"); !strings.Contains(found, `"hits":[]`) {
+				t.Errorf("front end %d: %s", i, found)
+			}
 			if health := get(t, url+"readyz"); !strings.Contains(health, `"status":"ok"`) {
 				t.Errorf("front end %d: %s", i, health)
 			}

@@ -22,6 +22,7 @@ type SearchQuery struct {
 	// between them; one whose time nothing bounds may.
 	Since, Until uint64
 	After        *SearchPosition // of the page before
+	Size         uint64          // of the tree that the page before was for: this one is for no smaller one
 	Limit        int             // records of a page; 0 for the ledger's own
 }
 
@@ -48,7 +49,7 @@ func (q *SearchQuery) Values() url.Values {
 	}
 	set("template", q.Template)
 	set("host", q.Host)
-	for name, n := range map[string]uint64{"since": q.Since, "until": q.Until, "limit": uint64(q.Limit)} {
+	for name, n := range map[string]uint64{"since": q.Since, "until": q.Until, "size": q.Size, "limit": uint64(q.Limit)} {
 		if n > 0 {
 			v.Set(name, fmt.Sprint(n))
 		}
@@ -112,6 +113,8 @@ func (q *SearchQuery) set(name, value string) (err error) {
 		q.Since = number(63)
 	case "until":
 		q.Until = number(63)
+	case "size":
+		q.Size = number(63)
 	case "limit":
 		if q.Limit = int(number(31)); err == nil && q.Limit == 0 {
 			err = fmt.Errorf("%.32q is no number of records", value)
@@ -126,7 +129,7 @@ func (q *SearchQuery) set(name, value string) (err error) {
 		}
 		q.After = &p
 	default:
-		err = fmt.Errorf("unknown; want digest, path, pattern, key-id, pcr, template, host, since, until, limit or after")
+		err = fmt.Errorf("unknown; want digest, path, pattern, key-id, pcr, template, host, since, until, size, limit or after")
 	}
 	return err
 }

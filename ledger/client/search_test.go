@@ -14,7 +14,7 @@ func TestSearchQuery(t *testing.T) {
 	for _, q := range []SearchQuery{
 		{},
 		{Filter: ima.Filter{Digest: ima.FileDigest{Algorithm: "sha3-256", Digest: make([]byte, 32)}, Path: "/a b&c=d/é", Glob: "/*?", KeyID: number(0xab), PCR: number(0), Template: "ima-ng"}},
-		{Filter: ima.Filter{Digest: ima.FileDigest{Type: "verity", Algorithm: "sha256", Digest: make([]byte, 32)}}, Host: "web-1", Since: 5, Until: 6, Limit: 7, After: &SearchPosition{0, 9}},
+		{Filter: ima.Filter{Digest: ima.FileDigest{Type: "verity", Algorithm: "sha256", Digest: make([]byte, 32)}}, Host: "web-1", Since: 5, Until: 6, Size: 8, Limit: 7, After: &SearchPosition{0, 9}},
 		{Filter: ima.Filter{Digest: ima.FileDigest{Digest: make([]byte, 20)}}},
 	} {
 		v, err := url.ParseQuery(q.Values().Encode())
@@ -27,7 +27,7 @@ func TestSearchQuery(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{
-		"digest=xyz", "pcr=x", "pcr=4294967296", "key-id=123456789", "since=-1", "since=7&until=6", "limit=0", "after=1", "after=x.1", "host=A", "host=../x",
+		"digest=xyz", "pcr=x", "pcr=4294967296", "key-id=123456789", "since=-1", "size=x", "since=7&until=6", "limit=0", "after=1", "after=x.1", "host=A", "host=../x",
 		"paht=/bin/sh", "path=", "path=/a&path=/b", "path=%00", "path=" + strings.Repeat("x", MaxSearchText+1), "until=9223372036854775808",
 	} {
 		v, err := url.ParseQuery(bad)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/audit"
@@ -20,6 +21,14 @@ const pageSize = 1000
 
 // workers is how many segments are fetched and checked at a time.
 const workers = 4
+
+// Where several front ends serve a ledger, one may answer a search for a tree whose
+// checkpoint another one sees some moments later. So long is it asked for again
+// before the answer counts as one for a tree that there is not.
+const (
+	behindFor  = 3 * time.Second
+	behindPoll = 200 * time.Millisecond
+)
 
 // A Finder finds records, and need not be right: a *client.Client, or a *Node.
 type Finder interface {
@@ -131,6 +140,14 @@ func Run(ctx context.Context, f Finder, c *client.Client, trust *ledger.Trust, q
 	}
 	// After the search, so that the tree has what the index had.
 	l, err := gather.Open(ctx, c, trust)
+	for end := time.Now().Add(behindFor); err == nil && r.Size > l.Checkpoint().Size && time.Now().Before(end); {
+		select {
+		case <-time.After(behindPoll):
+			l, err = gather.Open(ctx, c, trust)
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +188,7 @@ func (r *Result) ask(ctx context.Context, f Finder, q *client.SearchQuery, o Opt
 				r.find(ledger.SearchForeign, hitName(&h), "the answer is not in the order of the log, or names a record twice")
 				return hits, nil
 			}
-			asked.After = &at
+			asked.After, asked.Size = &at, max(asked.Size, a.Size)
 			hits = append(hits, h)
 		}
 		switch {

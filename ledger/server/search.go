@@ -129,10 +129,13 @@ func (x *searcher) close() {
 	<-x.ended
 }
 
-// wait waits until the index has what the log had, or the context ends.
-func (x *searcher) wait(ctx context.Context) {
-	at := x.source.log.newest.checkpoint()
-	for at != nil && x.size.Load() < at.Size {
+// wait waits until the index has what the log had, or size entries where those are
+// more, or the context ends.
+func (x *searcher) wait(ctx context.Context, size uint64) {
+	if at := x.source.log.newest.checkpoint(); at != nil {
+		size = max(size, at.Size)
+	}
+	for x.size.Load() < size {
 		select {
 		case <-ctx.Done():
 			return
@@ -144,7 +147,9 @@ func (x *searcher) wait(ctx context.Context) {
 // logSource is the ledger's own log. It implements index.Source.
 type logSource struct{ *Server }
 
-// Checkpoint implements index.Source.
+// Checkpoint implements index.Source. Where front ends share a log, one that has just
+// started may see an older checkpoint than the one that its index has: the tree
+// decides whether the index is of this log, and the index waits.
 func (s logSource) Checkpoint(ctx context.Context, since *ledger.Checkpoint) (*ledger.Checkpoint, error) {
 	at := s.log.newest.checkpoint()
 	if since == nil {
@@ -154,7 +159,7 @@ func (s logSource) Checkpoint(ctx context.Context, since *ledger.Checkpoint) (*l
 	if err != nil {
 		return nil, err
 	}
-	if !found || root != since.Root || since.Size > at.Size {
+	if !found || root != since.Root {
 		return nil, fmt.Errorf("the index is of a tree of %d entries that this log does not have: %w", since.Size, ledger.ErrConsistency)
 	}
 	return at, nil
@@ -220,7 +225,7 @@ func (s *Server) getSearch(w http.ResponseWriter, r *http.Request) error {
 		return errNoSearch
 	}
 	wait, cancel := context.WithTimeout(r.Context(), preferredWait(r.Header))
-	s.search.wait(wait)
+	s.search.wait(wait, q.Size)
 	cancel()
 	a, err := s.search.answer(r.Context(), q, hosts)
 	if err != nil {
@@ -251,6 +256,10 @@ func (x *searcher) answer(ctx context.Context, q *client.SearchQuery, hosts func
 	a, err := answer.Search(ctx, x.x, q, hosts)
 	if errors.Is(err, index.ErrBroad) || errors.Is(err, context.DeadlineExceeded) {
 		return nil, badRequest("the search takes too long: name a host, a digest, or the begin of the path (%v)", err)
+	}
+	if err == nil && a.Size < q.Size {
+		// The page before came from another front end, and here its end would lack.
+		return nil, errBusy
 	}
 	return a, err
 }

@@ -21,7 +21,7 @@ func (l *testLedger) find(t testing.TB, path string) (hits string, a *client.Sea
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	l.server.search.wait(ctx)
+	l.server.search.wait(ctx, 0)
 	a, err := l.Search(t.Context(), &client.SearchQuery{Filter: ima.Filter{Path: path}})
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +102,7 @@ func TestSearchAccess(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	l.server.search.wait(ctx)
+	l.server.search.wait(ctx, 0)
 	for _, c := range []struct {
 		token, query string
 		status, hits int

@@ -20,7 +20,8 @@
 //	lock                  held by the process
 //
 // Several front ends can share a ledger whose log, addenda and evidence are
-// elsewhere: see Storage. Then a front end's directory has uploads and refusals only.
+// elsewhere: see Storage. Then a front end's directory has uploads, refusals and the
+// index only.
 //
 // The log is the truth. What else the server knows, which leaf has which index
 // and where each host's chain ends, it reads from the log when it starts.

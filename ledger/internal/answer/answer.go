@@ -38,7 +38,7 @@ func Search(ctx context.Context, x *index.Index, q *client.SearchQuery, hosts fu
 	if found.More {
 		last := found.Hits[len(found.Hits)-1].Position
 		next := *q
-		next.After = &client.SearchPosition{Entry: last.Entry, Record: last.Record}
+		next.After, next.Size = &client.SearchPosition{Entry: last.Entry, Record: last.Record}, found.Size
 		a.Next = "/search?" + next.Values().Encode()
 	}
 	return a, nil
