@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/ledger"
@@ -163,10 +164,7 @@ func (r *inspectReport) add(rec *ima.Record, keep bool) {
 
 func (r *inspectReport) print(w io.Writer, color bool) error {
 	p := &printer{w: w}
-	bold, red, plain := "", "", ""
-	if color {
-		bold, red, plain = "\x1b[1m", "\x1b[31m", "\x1b[0m"
-	}
+	bold, red, plain := colours(color)
 	for _, i := range r.Items {
 		p.f("%6d  %2d  %-9s  %s  %s%s\n", i.Index, i.PCR, i.Template, cmp.Or(i.Digest, "-"), i.Path, mark(i.Kind))
 	}
@@ -232,16 +230,22 @@ func boots(list []uint64) string {
 	return "boot_aggregate at records " + strings.ReplaceAll(s, " ", ", ") + "; the later ones after a kexec"
 }
 
+// colours returns what makes text bold, red and plain again, which is nothing where
+// no colour is wanted.
+func colours(wanted bool) (bold, red, plain string) {
+	if !wanted {
+		return "", "", ""
+	}
+	return "\x1b[1m", "\x1b[31m", "\x1b[0m"
+}
+
 // isTerminal reports whether w is a terminal, and colour is wanted
 // (https://no-color.org).
 func isTerminal(w io.Writer) bool { return os.Getenv("NO_COLOR") == "" && onTerminal(w) }
 
-// onTerminal reports whether people see what is written to w.
+// onTerminal reports whether people see what is written to w. Not every device of
+// characters is a terminal: /dev/null is one too.
 func onTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -21,12 +21,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"imaledger": main, "sigstore-kms-test": pluginMain})
+	testscript.Main(m, map[string]func(){"imaledger": main, "sigstore-kms-test": pluginMain, "offline": offlineMain})
 }
 
 // TestScript runs the tool as a user does: a process of its own, files, exit
 // codes. Scripts find $RECORDINGS (of real kernels), $VECTORS (evidence bundles)
-// and $BIN, a folder with imaledger, the plugin sigstore-kms-test and nothing else.
+// and $BIN, a folder with imaledger, the plugin sigstore-kms-test and offline, which runs
+// a program that must not ask for a socket.
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -48,6 +49,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits": scriptExits, "flip": scriptFlip, "slice": scriptSlice, "records": scriptRecords, "gunzip": scriptGunzip, "mode": scriptMode,
 			"ledger": scriptLedger, "cheat": scriptCheat, "capture": scriptCapture, "liar": scriptLiar,
+			"terminal": scriptTerminal,
 		},
 	})
 }

@@ -191,13 +191,14 @@ func verdictOf(c ledger.Class) string {
 // found, and what no bundle can say.
 func printReport(w io.Writer, trust *ledger.Trust, r *audit.Report) error {
 	p := &printer{w: w}
+	bold, red, plain := colours(isTerminal(w))
 	switch r.Class() {
 	case ledger.Noted:
-		p.f("VERIFIED\n\n")
+		p.f("%sVERIFIED%s\n\n", bold, plain)
 	case ledger.Contradicted:
-		p.f("CONTRADICTED: the evidence does not hold. Nothing below is proven where a finding names it.\n\n")
+		p.f("%sCONTRADICTED%s: the evidence does not hold. Nothing below is proven where a finding names it.\n\n", red, plain)
 	default:
-		p.f("UNDECIDED: evidence is missing. What is said below holds as far as it goes.\n\n")
+		p.f("%sUNDECIDED%s: evidence is missing. What is said below holds as far as it goes.\n\n", bold, plain)
 	}
 	if r.Class() != ledger.Contradicted {
 		for _, s := range r.Statements() {
@@ -211,7 +212,11 @@ func printReport(w io.Writer, trust *ledger.Trust, r *audit.Report) error {
 		}
 	}
 	for _, f := range r.Findings {
-		p.f("  %s\n", f)
+		if f.Class() == ledger.Noted {
+			p.f("  %s\n", f)
+		} else {
+			p.f("  %s%s%s\n", red, f, plain)
+		}
 	}
 	if len(r.Findings) > 0 {
 		p.f("\n")
