@@ -153,9 +153,11 @@ func (r *inspectReport) add(rec *ima.Record, keep bool) {
 		r.Opaque++
 	} else {
 		item.Path, item.Digest, item.Buffer = ima.Printable(f.Path), f.Digest.String(), hex.EncodeToString(f.Buf)
-		if s, err := ima.ParseSignature(f.Sig); err == nil {
-			item.KeyID = fmt.Sprintf("%08x", s.KeyID)
+		var ids []string
+		for _, id := range f.KeyIDs() {
+			ids = append(ids, fmt.Sprintf("%08x", id))
 		}
+		item.KeyID = strings.Join(ids, " ")
 	}
 	if keep {
 		r.Items = append(r.Items, item)

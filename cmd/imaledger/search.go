@@ -41,7 +41,7 @@ func (s *searchCommand) recordFlags(cmd *cobra.Command) {
 	f.StringVar(&s.digest, "digest", "", "file digest: hex, or sha256:HEX with the algorithm")
 	f.StringVar(&s.path, "path", "", "file name, as it was measured")
 	f.StringVar(&s.pattern, "path-pattern", "", "pattern of file names: * for any bytes, ? for one")
-	f.StringVar(&s.keyID, "key-id", "", "ID of the key of a file's signature, in hex")
+	f.StringVar(&s.keyID, "key-id", "", "ID of the key of a file's signature, in hex: of its subject identifier or serial number the last four bytes count")
 	f.IntVar(&s.pcr, "pcr", -1, "register")
 	f.StringVar(&s.template, "template", "", "name of the template")
 }
@@ -107,7 +107,7 @@ func (s *searchCommand) parse() (q client.SearchQuery, err error) {
 	}
 	if s.keyID != "" {
 		if q.KeyID, err = client.ParseKeyID(s.keyID); err != nil {
-			return q, cli.WithHint(cli.Usagef("--key-id: %w", err), "the last four bytes of the key's subject identifier; imaledger inspect --json shows those of a list")
+			return q, cli.WithHint(cli.Usagef("--key-id: %w", err), "the key's subject identifier, or the serial number of its certificate, of which the last four bytes count; imaledger inspect --json shows those of a list")
 		}
 	}
 	if s.pcr >= 0 {

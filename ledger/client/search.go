@@ -134,12 +134,18 @@ func (q *SearchQuery) set(name, value string) (err error) {
 	return err
 }
 
-// ParseKeyID reads a key's ID: the last four bytes of its subject identifier, in hex,
-// with or without 0x.
+// maxKeyName is how many hex digits a key's name has at most: X.509 bounds serial
+// numbers to 20 bytes (RFC 5280, section 4.1.2.2), subject identifiers are hashes.
+const maxKeyName = 64
+
+// ParseKeyID reads a key's ID in hex, with or without 0x: the last four bytes of its
+// subject identifier, or of its certificate's serial number. Of either the whole may
+// be given, also with colons between the bytes, and its last four count.
 func ParseKeyID(s string) (*uint32, error) {
-	n, err := strconv.ParseUint(strings.TrimPrefix(s, "0x"), 16, 32)
-	if err != nil {
-		return nil, fmt.Errorf("%.32q is no key ID: want up to 8 hex digits", s)
+	digits := strings.TrimPrefix(strings.ReplaceAll(s, ":", ""), "0x")
+	n, err := strconv.ParseUint(digits[max(0, len(digits)-8):], 16, 32)
+	if err != nil || len(digits) > maxKeyName || strings.Trim(digits, "0123456789abcdefABCDEF") != "" {
+		return nil, fmt.Errorf("%.32q is no key ID: want up to %d hex digits", s, maxKeyName)
 	}
 	id := uint32(n)
 	return &id, nil

@@ -27,7 +27,7 @@ func TestSearchQuery(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{
-		"digest=xyz", "pcr=x", "pcr=4294967296", "key-id=123456789", "since=-1", "size=x", "since=7&until=6", "limit=0", "after=1", "after=x.1", "host=A", "host=../x",
+		"digest=xyz", "pcr=x", "pcr=4294967296", "key-id=12345678+", "key-id=" + strings.Repeat("0", 65), "key-id=::", "key-id=-1", "key-id=0x", "since=-1", "size=x", "since=7&until=6", "limit=0", "after=1", "after=x.1", "host=A", "host=../x",
 		"paht=/bin/sh", "path=", "path=/a&path=/b", "path=%00", "path=" + strings.Repeat("x", MaxSearchText+1), "until=9223372036854775808",
 	} {
 		v, err := url.ParseQuery(bad)
@@ -36,6 +36,17 @@ func TestSearchQuery(t *testing.T) {
 		}
 		if q, err := ParseSearchQuery(v); err == nil {
 			t.Errorf("%.40s: %+v", bad, q)
+		}
+	}
+}
+
+// TestParseKeyID: a key's name is read as other tools show it.
+func TestParseKeyID(t *testing.T) {
+	for text, want := range map[string]uint32{
+		"80c0ffee": 0x80c0ffee, "0x80C0FFEE": 0x80c0ffee, "1": 1, "2A:00:80:C0:FF:EE": 0x80c0ffee, "fea56d2608b35a7ff622960872973f5815613129": 0x15613129,
+	} {
+		if id, err := ParseKeyID(text); err != nil || *id != want {
+			t.Errorf("%s: %v, %v", text, id, err)
 		}
 	}
 }

@@ -87,12 +87,13 @@ func digest(d ima.FileDigest) string {
 	return ima.Printable([]byte(d.String()))
 }
 
+// keyID names the keys of a record's signatures.
 func keyID(f *ima.Fields) string {
-	s, err := ima.ParseSignature(f.Sig)
-	if err != nil {
-		return ""
+	var ids []string
+	for _, id := range f.KeyIDs() {
+		ids = append(ids, fmt.Sprintf("%08x", id))
 	}
-	return fmt.Sprintf("%08x", s.KeyID)
+	return strings.Join(ids, " ")
 }
 
 // lines writes JSON Lines: an object and LF for each record.

@@ -14,7 +14,7 @@ type Facts struct {
 	Template string
 	Path     string       // file name, or the name of a buffer; any bytes but NUL
 	Digests  []FileDigest // of the file; a second one is without the appended signature (modsig)
-	KeyIDs   []uint32     // of security.ima and portable EVM signatures
+	KeyIDs   []uint32     // of security.ima, portable EVM and appended signatures, each once
 	// Violation says that the record says nothing for certain: see Record.Violation.
 	Violation bool
 	// Opaque says that the record does not say in the kernel's form which file it
@@ -38,11 +38,7 @@ func (r *Record) Facts() Facts {
 			s.Digests = append(s.Digests, d)
 		}
 	}
-	for _, sig := range [][]byte{f.Sig, f.EVMSig} {
-		if p, err := ParseSignature(sig); err == nil {
-			s.KeyIDs = append(s.KeyIDs, p.KeyID)
-		}
-	}
+	s.KeyIDs = f.KeyIDs()
 	s.Opaque = f.Format == nil || s.Path == "" || !slices.ContainsFunc(s.Digests, FileDigest.known)
 	return s
 }

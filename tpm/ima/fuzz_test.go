@@ -60,3 +60,14 @@ func FuzzParseSignature(f *testing.F) {
 		}
 	})
 }
+
+func FuzzParseModsig(f *testing.F) {
+	for _, b := range modsigs(f) {
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if ids, err := ParseModsig(b); err == nil && (len(ids) == 0 || len(ids) > maxSigners) {
+			t.Fatalf("%d signers", len(ids))
+		}
+	})
+}

@@ -3,6 +3,7 @@ package ima
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 )
 
 // A Signature is a security.ima or security.evm signature (struct
@@ -54,4 +55,27 @@ func ParseSignature(b []byte) (*Signature, error) {
 		return nil, fmt.Errorf("signature of type %d version %d, want type 3, 5 or 6 and version 2 or 3", s.Type, s.Version)
 	}
 	return s, nil
+}
+
+// KeyIDs returns the IDs of the keys that the fields' signatures name, each once. A
+// signature that cannot be read names none.
+func (f *Fields) KeyIDs() (list []uint32) {
+	for _, sig := range [][]byte{f.Sig, f.EVMSig} {
+		if s, err := ParseSignature(sig); err == nil && !slices.Contains(list, s.KeyID) {
+			list = append(list, s.KeyID)
+		}
+	}
+	if len(f.Modsig) == 0 {
+		return list
+	}
+	ids, err := ParseModsig(f.Modsig)
+	if err != nil {
+		return list
+	}
+	for _, id := range ids {
+		if !slices.Contains(list, id) {
+			list = append(list, id)
+		}
+	}
+	return list
 }

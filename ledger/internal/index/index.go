@@ -48,8 +48,9 @@ import (
 	"github.com/imaledger/imaledger/ledger"
 )
 
-// format is the version of the rows: an index of another one is made again.
-const format = 1
+// format is the version of the rows: an index of another one is made again. Version 1
+// had no keys of appended signatures.
+const format = 2
 
 var (
 	// ErrMismatch says that the index is not of the log that it follows: Reset it.

@@ -123,6 +123,29 @@ func canceled() context.Context {
 	return ctx
 }
 
+// A module with an appended signature is found by the key that this names.
+func TestModsig(t *testing.T) {
+	// Of OpenSSL 3.0, as the kernel's scripts/sign-file signs; the certificate's serial
+	// number is 2a00…80c0ffee.
+	signature, err := hex.DecodeString("3081d406092a864886f70d010702a081c63081c3020101310d300b0609608648016503040201300b06092a864886f70d0107013181a130819e02010130383020311e301c06035504030c154275696c642074696d65206b65726e656c206b657902142a00000000000000000000000000000080c0ffee300b0609608648016503040201300a06082a8648ce3d0403020446304402203ff74c6d89fda5babeec8ec489c7ae533320a43ed21347fd7becb6480a99da3f02206272f7ea4c4896ffb82213ddb09c30ceed1881a69336120d3ea1bf72aacd37fe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newTestLog(t)
+	digest := bytes.Repeat([]byte{1}, 32)
+	signed := "sha256:\x00" + string(digest)
+	l.segment("a.example", continues, file("/bin/sh"), record(10, "ima-modsig", "/lib/modules/a.ko", digest, "", signed, string(signature)))
+	x := l.index(t.TempDir())
+	defer x.Close()
+	l.update(x)
+	for id, want := range map[uint32][]Position{0x80c0ffee: {{0, 1}}, 1: nil} {
+		q := Query{Filter: ima.Filter{KeyID: &id}}
+		if got := find(t, x, q); !slices.Equal(got, want) || !slices.Equal(l.slow(q), want) {
+			t.Errorf("%08x: %v, want %v", id, got, want)
+		}
+	}
+}
+
 // Segments are selected by when their quote may have been made: not before their
 // anchor, not after the first later anchor whose tree has them.
 func TestTime(t *testing.T) {
@@ -339,7 +362,7 @@ func TestMismatch(t *testing.T) {
 		t.Errorf("a shorter log: %v", err)
 	}
 	// Another format, and rows that are none.
-	for _, meta := range []string{`{"Format":0}`, `{`, `{"Format":1,"Applied":5}`} {
+	for _, meta := range []string{`{"Format":1,"Applied":4}`, `{`, fmt.Sprintf(`{"Format":%d,"Applied":5}`, format)} {
 		if err := x.db.Set([]byte{rowMeta}, []byte(meta), pebble.NoSync); err != nil {
 			t.Fatal(err)
 		}
