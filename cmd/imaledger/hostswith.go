@@ -66,7 +66,7 @@ other hosts is worth as much as there.`,
 					p.f("\n")
 				}
 				p.unproven(r)
-				p.coverage(r)
+				p.coverage(r, false)
 				return p.err
 			})
 		},
@@ -103,7 +103,7 @@ measured the other way round.`,
 					p.hit(h)
 					p.f("\n")
 				}
-				p.coverage(r)
+				p.coverage(r, true)
 				return cmp.Or(p.err, uncertainFirst(r))
 			})
 		},

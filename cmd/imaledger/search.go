@@ -256,7 +256,7 @@ func printResult(w io.Writer, r *search.Result) error {
 	if len(r.Hits) > 0 {
 		p.f("\n")
 	}
-	p.coverage(r)
+	p.coverage(r, false)
 	return p.err
 }
 
@@ -297,14 +297,18 @@ func orDash(s string) string {
 	return s
 }
 
-// coverage says what the answer is of, and what that nothing else was found says.
-func (p *printer) coverage(r *search.Result) {
+// coverage says what the answer is of, and what that nothing else was found says, or
+// nothing before where the first record alone was asked for.
+func (p *printer) coverage(r *search.Result, first bool) {
 	for _, f := range r.Findings {
 		p.f("%s\n", f)
 	}
-	what := audit.Count(len(r.Hits), "record") + " found"
-	if len(r.Hits) == 0 {
+	what, none := audit.Count(len(r.Hits), "record")+" found", "there are no others"
+	switch {
+	case len(r.Hits) == 0:
 		what = "No record was found"
+	case first:
+		what, none = "The first record found", "there is none before it"
 	}
 	if r.More {
 		what += ", and there are more: --limit"
@@ -315,11 +319,11 @@ func (p *printer) coverage(r *search.Result) {
 	}
 	switch r.By {
 	case search.ByLedger:
-		p.f("That there are no others is the ledger's word: --complete reads all records, and\nimaledger index keeps an index of your own.\n")
+		p.f("That %s is the ledger's word: --complete reads all records, and\nimaledger index keeps an index of your own.\n", none)
 	case search.ByReading:
-		p.f("All records that the ledger gives were read: there are no others in them.\n")
+		p.f("All records that the ledger gives were read: %s in them.\n", none)
 	case search.ByOwnIndex:
-		p.f("Your own index has read them: there are no others in what it could read.\n")
+		p.f("Your own index has read them: %s in what it could read.\n", none)
 	}
 	p.limits(r.Limits)
 }
