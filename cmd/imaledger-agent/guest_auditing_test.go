@@ -74,7 +74,7 @@ func TestGuestAuditing(t *testing.T) {
 			t.Fatalf("%v\n%s", err, out)
 		}
 		for _, want := range []string{
-			"1 host, 1 enrolment, 6 segments, 0 statements; 54 records replayed, 3 of them violations",
+			"1 host, 1 enrolment, 6 segments, 0 statements; 54 records replayed, with 3 violations",
 			"audited.example #1, record 1 of the boot", "\n1 record found in the first 7 entries", "audited.example: 45 records, the first quoted between",
 			"there is none before it in what it could read", "No record was found in the first 7 entries", "records 0 to 37 of host audited.example", "records 0 to 15 of host audited.example",
 			"sealed form: record 0 of the boot is under the segment's TPM quote", "\n38 records, ", "39 passed, 15 failed, 0 undecided", "\nexit code 1\n", "audited and cosigned: ", "— auditor.example ",

@@ -17,6 +17,7 @@ type auditing struct {
 	remote
 	state      string
 	noPayloads bool
+	all        bool
 	asJSON     bool
 }
 
@@ -32,7 +33,7 @@ func (a *auditing) audit(ctx context.Context, stderr io.Writer) (*monitor.Report
 	progress := cli.NewProgress(stderr)
 	defer progress.End()
 	r, err := monitor.Audit(ctx, monitor.Config{
-		Ledger: a.client, Trust: a.trust, Dir: a.state, NoPayloads: a.noPayloads,
+		Ledger: a.client, Trust: a.trust, Dir: a.state, NoPayloads: a.noPayloads, All: a.all,
 		Progress: func(done, total uint64) { progress.Show("entries", done, total) },
 	})
 	if err != nil {
@@ -57,9 +58,12 @@ the retention policy. Every checkpoint that a host is anchored to must belong to
 log: one of another history, whoever it was shown to, is found.
 
 With --state it goes on where it was, and holds what the log shows now to what it
-has shown before. A folder is for one log.`,
-		Example: `  imaledger audit --ledger https://ledger.example/ --trust trust/ --state audit/`,
-		Args:    cobra.NoArgs,
+has shown before. A folder is for one log. What earlier audits judged is not read
+again, which the report says: --all judges it again, by the trust folder and the
+evidence of today, after the trust folder was changed or more may be read.`,
+		Example: `  imaledger audit --ledger https://ledger.example/ --trust trust/ --state audit/
+  imaledger audit --ledger https://ledger.example/ --trust trust/ --state audit/ --all`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.open(); err != nil {
 				return err
@@ -72,6 +76,7 @@ has shown before. A folder is for one log.`,
 		},
 	}
 	a.flags(cmd)
+	cmd.Flags().BoolVar(&a.all, "all", false, "judge everything again, also what earlier audits have judged")
 	return cmd
 }
 
@@ -96,6 +101,9 @@ func (a *auditing) print(w io.Writer, r *monitor.Report) error {
 		p.f("  log %s, size %d, root %.16s…, witnessed by %s\n", r.Log, r.Size, r.Root, audit.Time(r.Witnessed))
 	}
 	p.f("  %d of %s judged, %d of them by earlier audits\n", r.Judged, audit.Count(r.Size, "entry"), r.Since)
+	if r.Resumed != nil {
+		p.f("  those went to the checkpoint of size %d, witnessed by %s, and what they judged was not\n  read again: audit --all judges it again\n", r.Resumed.Size, audit.Time(r.Resumed.Witnessed))
+	}
 	p.f("  %s, %s, %s, %s; %s replayed, with %s\n", audit.Count(r.Hosts, "host"), audit.Count(r.Enrolments, "enrolment"), audit.Count(r.Segments, "segment"),
 		audit.Count(r.Statements, "statement"), audit.Count(r.Records, "record"), audit.Count(r.Violations, "violation"))
 	if r.Erased > 0 {

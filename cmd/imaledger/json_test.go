@@ -84,7 +84,7 @@ func TestJSONPage(t *testing.T) {
 	printed := map[string]map[string]string{
 		"finding": jsonKeys(reflect.TypeFor[ledger.Finding]()), "bundle": jsonKeys(reflect.TypeFor[bundleJSON]()), "segment": jsonKeys(reflect.TypeFor[audit.Segment]()),
 		"erased": jsonKeys(reflect.TypeFor[audit.ErasedSegment]()), "succession": jsonKeys(reflect.TypeFor[audit.Succession]()), "record": jsonKeys(reflect.TypeFor[recordReport]()),
-		"audit": jsonKeys(reflect.TypeFor[monitor.Report]()), "host": jsonKeys(reflect.TypeFor[monitor.Host]()), "enrolment": jsonKeys(reflect.TypeFor[enrolmentJSON]()),
+		"audit": jsonKeys(reflect.TypeFor[monitor.Report]()), "resumed": jsonKeys(reflect.TypeFor[monitor.Resumed]()), "host": jsonKeys(reflect.TypeFor[monitor.Host]()), "enrolment": jsonKeys(reflect.TypeFor[enrolmentJSON]()),
 		"alert": jsonKeys(reflect.TypeFor[alert]()), "checkup": jsonKeys(reflect.TypeFor[checkup]()), "replay": jsonKeys(reflect.TypeFor[replayReport]()),
 		"counters": jsonKeys(reflect.TypeFor[replayCounters]()), "list": jsonKeys(reflect.TypeFor[inspectReport]()), "item": jsonKeys(reflect.TypeFor[inspectRecord]()),
 		"proof": jsonKeys(reflect.TypeFor[provenEntry]()), "cosignature": jsonKeys(reflect.TypeFor[entryCosignature]()), "statement": jsonKeys(reflect.TypeFor[stated]()),

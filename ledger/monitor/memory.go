@@ -43,9 +43,12 @@ type memory struct {
 	More       uint64                 `json:"more"`
 	// Missing are payloads that no erasure accounts for yet, by leaf hash.
 	Missing map[string]ledger.Finding `json:"missing"`
-	Times   []timePoint               `json:"times"`
-	State   string                    `json:"state"`  // SHA-256 of the file
-	Leaves  string                    `json:"leaves"` // likewise
+	// LeftAlone counts segments whose records were not looked at, as was asked for: a
+	// later audit that looks at records looks at those of newer segments.
+	LeftAlone uint64      `json:"leftAlone"`
+	Times     []timePoint `json:"times"`
+	State     string      `json:"state"`  // SHA-256 of the file
+	Leaves    string      `json:"leaves"` // likewise
 
 	dir    string
 	lock   io.Closer
@@ -77,6 +80,15 @@ func openMemory(dir string, trust *ledger.Trust) (*memory, error) {
 		return nil, errors.Join(fmt.Errorf("%w; it holds what earlier audits found: audit from the beginning into a new directory", err), m.close())
 	}
 	return m, nil
+}
+
+// anew returns the memory of one who has judged nothing. It keeps what the log has
+// shown, when it had shown how much, and the files that the next save replaces.
+func (m *memory) anew(trust *ledger.Trust) *memory {
+	return &memory{
+		Format: auditFormat, Noted: make(map[ledger.Code]uint64), Missing: make(map[string]ledger.Finding), State: m.State, Leaves: m.Leaves,
+		dir: m.dir, lock: m.lock, seen: m.seen, state: audit.NewState(trust), times: times{list: m.times.list},
+	}
 }
 
 func (m *memory) close() error {

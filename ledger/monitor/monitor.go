@@ -30,6 +30,10 @@ type Config struct {
 	// NoPayloads leaves the records alone: quotes and chains are judged, and
 	// nothing is said of what was measured.
 	NoPayloads bool
+	// All has everything judged again that earlier audits into Dir had judged, with
+	// the keys that are trusted and the evidence that is given now. What the log has
+	// shown before stays, and the log is held to it.
+	All bool
 	// Progress is told how many of how many entries are judged; nil for nobody.
 	Progress func(done, total uint64)
 }
@@ -42,7 +46,10 @@ type Report struct {
 	Witnessed uint64 `json:"witnessed,omitempty"` // Unix seconds, 0 where the policy demands no witness
 	Since     uint64 `json:"since"`               // entries that earlier audits had judged
 	Judged    uint64 `json:"judged"`              // entries that are judged now, from the first on
-	Hosts     int    `json:"hosts"`
+	// Resumed is where earlier audits had ended, nil where there were none: what they
+	// had judged was not read again.
+	Resumed *Resumed `json:"resumed,omitempty"`
+	Hosts   int      `json:"hosts"`
 	Counts
 	// Noted counts what contradicts nothing, by code.
 	Noted map[ledger.Code]uint64 `json:"noted"`
@@ -56,6 +63,13 @@ type Report struct {
 	Fleet []Host `json:"-"`
 	// Split are two checkpoints that no one history leads to, older first.
 	Split [][]byte `json:"split,omitempty"`
+}
+
+// Resumed is the newest checkpoint that an earlier audit verified.
+type Resumed struct {
+	Size      uint64 `json:"size"`
+	Root      string `json:"root"`                // hex
+	Witnessed uint64 `json:"witnessed,omitempty"` // as in a Report
 }
 
 // Counts count what was judged.
@@ -91,10 +105,10 @@ func Audit(ctx context.Context, c Config) (*Report, error) {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
 	defer m.close()
-	w := &walk{Config: c, ctx: ctx, memory: m, since: m.Next, anchors: make(map[ledger.Hash]*ledger.Checkpoint), bundles: make(map[uint64][]entry)}
-	m.state.SetLog(w)
+	w := &walk{Config: c, ctx: ctx, memory: m, since: m.Next, resumed: m.seen, anchors: make(map[ledger.Hash]*ledger.Checkpoint), bundles: make(map[uint64][]entry)}
 	found, err := w.checkpoint()
 	if err == nil && found == nil {
+		w.state.SetLog(w)
 		found, err = w.entries()
 	}
 	if err != nil {
@@ -113,9 +127,6 @@ func (w *walk) checkpoint() (found []ledger.Finding, err error) {
 	if err != nil {
 		return []ledger.Finding{{Code: audit.CheckpointCode(err), Subject: "checkpoint", Text: err.Error()}}, nil
 	}
-	if at.Unknown > 0 {
-		w.noted(ledger.SignatureUnknown)
-	}
 	seen := w.seen
 	switch {
 	case seen == nil:
@@ -127,6 +138,12 @@ func (w *walk) checkpoint() (found []ledger.Finding, err error) {
 		if err := w.Ledger.Consistent(w.ctx, seen, at); err != nil {
 			return w.inconsistent(seen, at, err)
 		}
+	}
+	if w.All {
+		w.memory, w.since = w.anew(w.Trust), 0
+	}
+	if at.Unknown > 0 {
+		w.noted(ledger.SignatureUnknown)
 	}
 	w.seen, w.Checkpoint = at, at.Raw
 	w.tree = w.Ledger.Tree(at)
@@ -195,6 +212,9 @@ func (w *walk) report(found []ledger.Finding) *Report {
 	if w.seen != nil {
 		r.Log, r.Size, r.Root, r.Witnessed = w.seen.Origin, w.seen.Size, fmt.Sprintf("%x", w.seen.Root), w.Trust.Policy.NotAfter(w.seen)
 	}
+	if w.since > 0 {
+		r.Resumed = &Resumed{w.resumed.Size, fmt.Sprintf("%x", w.resumed.Root), w.Trust.Policy.NotAfter(w.resumed)}
+	}
 	for _, leaf := range slices.Sorted(maps.Keys(w.Missing)) {
 		r.Findings = append(r.Findings, w.Missing[leaf])
 	}
@@ -202,8 +222,9 @@ func (w *walk) report(found []ledger.Finding) *Report {
 		r.Findings = append(r.Findings, ledger.Finding{Code: ledger.PayloadMissing, Subject: "addenda",
 			Text: fmt.Sprintf("the ledger does not let this caller read %d addenda that entries name: nothing is said of their contents", w.Unreadable)})
 	}
-	if w.NoPayloads && w.Segments > 0 {
-		r.Findings = append(r.Findings, ledger.Finding{Code: ledger.PayloadMissing, Subject: "payloads", Text: "the records were not looked at, as was asked for"})
+	if w.LeftAlone > 0 {
+		r.Findings = append(r.Findings, ledger.Finding{Code: ledger.PayloadMissing, Subject: "payloads",
+			Text: "the records were not looked at, as was asked for: those of " + audit.Count(w.LeftAlone, "segment")})
 	}
 	r.Findings = append(r.Findings, found...)
 	r.Fleet = w.fleet(r.Findings)

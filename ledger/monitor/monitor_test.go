@@ -105,7 +105,7 @@ func TestParts(t *testing.T) {
 			t.Fatalf("%d judged of %d", got.Judged, size)
 		}
 	}
-	got.Since = 0
+	got.Since, got.Resumed = 0, nil
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v\nwant\n%+v", got, want)
 	}
@@ -161,7 +161,7 @@ func TestInterrupted(t *testing.T) {
 			}
 			continue
 		}
-		got.Since = 0
+		got.Since, got.Resumed = 0, nil
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v\nwant\n%+v", got, want)
 		}
@@ -417,8 +417,45 @@ func TestMemory(t *testing.T) {
 		l.ServeHTTP(w, r)
 	}))
 	got := audit(t, c)
-	got.Since, want.Since = 0, 0
+	if got.Resumed == nil || got.Resumed.Size != want.Size || got.Resumed.Root != want.Root || got.Resumed.Witnessed != want.Witnessed {
+		t.Errorf("resumed from %+v", got.Resumed)
+	}
+	got.Since, got.Resumed = 0, nil
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v\nwant\n%+v", got, want)
+	}
+}
+
+// TestAll: what earlier audits judged is not read again, nor what they left alone,
+// unless all is asked for; and what the log has shown is held against it even then.
+func TestAll(t *testing.T) {
+	l, h, _ := small(t)
+	dir := t.TempDir()
+	config := func(h http.Handler, all bool) monitor.Config {
+		return monitor.Config{Ledger: serve(t, h), Trust: l.Trust, Dir: dir, All: all}
+	}
+	with := func(r *monitor.Report, code ledger.Code) {
+		t.Helper()
+		if code == "" && len(r.Findings) > 0 || code != "" && (len(r.Findings) != 1 || r.Findings[0].Code != code) {
+			t.Errorf("%v, want %q", r.Findings, code)
+		}
+	}
+	leftAlone := config(l, false)
+	leftAlone.NoPayloads = true
+	with(audit(t, leftAlone), ledger.PayloadMissing)
+	with(audit(t, config(l, false)), ledger.PayloadMissing)
+	r := audit(t, config(l, true))
+	with(r, "")
+	if want := audit(t, monitor.Config{Ledger: serve(t, l), Trust: l.Trust}); !reflect.DeepEqual(r, want) {
+		t.Errorf("%+v\nwant\n%+v", r, want)
+	}
+	altered := alter(l, payloadPath(h.Last), flip)
+	with(audit(t, config(altered, false)), "")
+	with(audit(t, config(altered, true)), ledger.PayloadDigest)
+	with(audit(t, config(l, false)), ledger.PayloadDigest)
+	with(audit(t, config(l, true)), "")
+	with(audit(t, config(l.At(4), true)), ledger.LogRollback)
+	if r := audit(t, config(l, false)); r.Since != 6 || r.Judged != 6 {
+		t.Errorf("after a rollback: %d of %d by earlier audits", r.Since, r.Judged)
 	}
 }

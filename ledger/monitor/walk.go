@@ -26,8 +26,10 @@ type walk struct {
 	*memory
 	ctx   context.Context
 	since uint64
-	tree  *client.Tree
-	split [][]byte
+	// resumed is the newest checkpoint of the audit before, nil where there was none.
+	resumed *ledger.Checkpoint
+	tree    *client.Tree
+	split   [][]byte
 
 	mu      sync.Mutex
 	anchors map[ledger.Hash]*ledger.Checkpoint // verified, by digest
@@ -199,6 +201,9 @@ func (w *walk) count(e entry, j *audit.Judgement, s *source) {
 	switch x := e.Entry.(type) {
 	case *ledger.Segment:
 		w.Segments++
+		if s == nil {
+			w.LeftAlone++
+		}
 		if j.Segment != nil && j.Segment.Replayed {
 			w.Records += j.Segment.Count
 			w.Violations += j.Segment.Violations
