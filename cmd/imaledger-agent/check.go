@@ -127,7 +127,7 @@ func (c *checker) tpm() {
 		c.lack("tpm", err, mend)
 		return
 	}
-	selection, err := agent.Selection(banks, nil)
+	selection, err := agent.Selection(banks, nil, nil)
 	if err != nil {
 		c.lack("tpm", err, "turn on the SHA-256 bank in the firmware's setup")
 		return

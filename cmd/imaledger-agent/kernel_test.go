@@ -28,6 +28,7 @@ type fakeKernel struct {
 	staged  [][]byte
 	history [][][]byte // of each boot
 	flavour securityfs.Flavour
+	hash    ima.Bank // of its digests, SHA-256 unless it is set
 
 	suspended bool
 	busy      error // what opening gives
@@ -94,12 +95,15 @@ func (k *fakeKernel) kexec(carry bool) {
 
 // aggregate lists boot_aggregate.
 func (k *fakeKernel) aggregate() {
-	selection := ima.Selection{{Bank: ima.SHA256, PCRs: []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}}}
+	if k.hash == 0 {
+		k.hash = ima.SHA256
+	}
+	selection := ima.Selection{{Bank: k.hash, PCRs: []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}}}
 	values, err := k.tpm.ReadPCRs(selection)
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	digest, ok := ima.BootAggregate(ima.SHA256, func(s ima.Slot) []byte { return values[s] })
+	digest, ok := ima.BootAggregate(k.hash, func(s ima.Slot) []byte { return values[s] })
 	if !ok {
 		k.t.Fatal("no boot_aggregate")
 	}
@@ -114,13 +118,13 @@ func sized(b []byte) []byte {
 func (k *fakeKernel) measure(n int) {
 	for range n {
 		k.listed++
-		k.add(10, fmt.Sprintf("/usr/bin/program-%d", k.listed), bytes.Repeat([]byte{byte(k.listed)}, 32))
+		k.add(10, fmt.Sprintf("/usr/bin/program-%d", k.listed), bytes.Repeat([]byte{byte(k.listed)}, k.hash.Size()))
 	}
 }
 
 func (k *fakeKernel) add(pcr uint32, path string, digest []byte) {
 	k.t.Helper()
-	data := append(sized(append([]byte("sha256:\x00"), digest...)), sized([]byte(path+"\x00"))...)
+	data := append(sized(append([]byte(k.hash.String()+":\x00"), digest...)), sized([]byte(path+"\x00"))...)
 	stored := sha1.Sum(data)
 	raw := append(binary.LittleEndian.AppendUint32(nil, pcr), stored[:]...)
 	raw = append(append(raw, sized([]byte("ima-ng"))...), sized(data)...)

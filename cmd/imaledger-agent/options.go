@@ -45,7 +45,7 @@ const (
 // options are the flags and the configuration file.
 type options struct {
 	config, ledger, offline, host, trust, state, run, tpm, securityfs string
-	ak, delete, banks, metrics                                        string
+	ak, quote, delete, banks, metrics                                 string
 	schedule                                                          agent.Schedule
 	spoolLimit                                                        int64
 	lists                                                             int
@@ -72,6 +72,7 @@ func (o *options) flags(fs *flag.FlagSet, command string) {
 	fs.StringVar(&o.tpm, "tpm", defaultTPM, "the TPM's `device`, or a socket of swtpm")
 	fs.StringVar(&o.securityfs, "securityfs", securityfs.Dir, "`directory` of the kernel's measurement lists")
 	fs.StringVar(&o.ak, "ak", akAuto, "`kind` of attestation key: auto, ecc-p256 or rsa-2048")
+	fs.StringVar(&o.quote, "quote", "auto", "`registers` that are quoted besides those of the list: auto, or all for PCR 0 to 9 in every bank")
 	fs.StringVar(&o.delete, "delete", "auto", "how receipted records leave the kernel: auto, stage, count or never")
 	fs.StringVar(&o.banks, "banks", "sha256", "digests, besides sha1, that the untrimmed list is kept in, separated by commas")
 	fs.DurationVar(&o.schedule.Interval, "interval", defaultInterval, "longest `time` between rounds")
@@ -128,6 +129,13 @@ func (o *options) agentConfig() (agent.Config, error) {
 	}
 	if o.spoolLimit < 0 {
 		return c, cli.Usagef("spool-limit %d: it must not be negative", o.spoolLimit)
+	}
+	switch o.quote {
+	case "auto":
+	case "all":
+		c.QuoteAll = true
+	default:
+		return c, cli.Usagef("quote %q: it is auto or all", o.quote)
 	}
 	for b := range strings.SplitSeq(o.banks, ",") {
 		bank, err := parseBank(strings.TrimSpace(b))

@@ -52,7 +52,8 @@ missing nothing is, unless --partial asks for the rest.
   jsonl     JSON Lines: all that is known of a record, and how far it is proven
   csv       a table, for spreadsheets: no name is a formula in it
   keylime   quote, AK, EK and list as Keylime's verifier takes them (POST
-            /verify/evidence); with --policy, its runtime policy too
+            /verify/evidence); with --policy, its runtime policy too. The host's
+            agent must have "quote all" in its configuration
   in-toto   what verify finds, as an in-toto statement in a DSSE envelope that
             --sign signs, whatever the verdict is
 

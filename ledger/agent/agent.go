@@ -92,6 +92,9 @@ type Config struct {
 	BootID  func() (string, error) // of the running kernel: another one after each boot and kexec
 	// Banks are those of the exported lists, besides SHA-1.
 	Banks []ima.Bank
+	// QuoteAll has PCR 0 to 9 quoted in every bank, for verifiers that want the same
+	// registers in each.
+	QuoteAll bool
 	// Lists is how many untrimmed lists are kept, the newest among them; 0 keeps
 	// all. One with segments that have no receipt is kept in any case.
 	Lists      int

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/imaledger/imaledger/ledger"
@@ -150,16 +151,20 @@ func (a *Agent) readAndSeal(q *quoted) error {
 	return a.seal(q)
 }
 
-// covers reports whether the quote is over every register that the list names.
+// covers reports whether the quote is over every register that the list names, and
+// over those that its boot_aggregate is made of.
 func (a *Agent) covers(q *quoted) bool {
-	for _, pcr := range a.named() {
-		for _, b := range q.quote.Selection {
-			if !slices.Contains(b.PCRs, pcr) {
-				return false
-			}
+	wanted := a.named()
+	for _, b := range q.quote.Selection {
+		if !contains(b.PCRs, wanted) || a.list != nil && a.list.aggregates[ima.Bank(b.Bank)] && !contains(b.PCRs, firmware) {
+			return false
 		}
 	}
 	return true
+}
+
+func contains(list, part []int) bool {
+	return !slices.ContainsFunc(part, func(pcr int) bool { return !slices.Contains(list, pcr) })
 }
 
 // begun reports whether the newest list has a segment.
@@ -210,7 +215,7 @@ func (a *Agent) quote() (*quoted, error) {
 	if err != nil {
 		return nil, err
 	}
-	selection, err := Selection(banks, a.named())
+	selection, err := a.selection(banks)
 	if err != nil {
 		return nil, err
 	}
@@ -231,33 +236,55 @@ func (a *Agent) quote() (*quoted, error) {
 	return q, err
 }
 
+// selection is what is to be quoted of this list.
+func (a *Agent) selection(banks []ima.Bank) (ima.Selection, error) {
+	if a.QuoteAll {
+		s, err := Selection(banks, a.named(), banks)
+		// Keylime's verifier wants the bank of the signature's hash to be the last.
+		i := slices.IndexFunc(s, func(b ima.SelectedBank) bool { return b.Bank == ima.Bank(a.ak.HashAlg) })
+		if i >= 0 {
+			last := s[i]
+			s = append(slices.Delete(s, i, i+1), last)
+		}
+		return s, err
+	}
+	var whole []ima.Bank
+	if a.list != nil {
+		whole = slices.Collect(maps.Keys(a.list.aggregates))
+	}
+	return Selection(banks, a.named(), whole)
+}
+
+// firmware are the registers that boot_aggregate is made of.
+var firmware = []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}
+
 // Selection returns what to quote: PCR 10 and the registers named, in every bank
 // that can be replayed; and PCR 0 to 9, which boot_aggregate is made of, in the
-// strongest.
-func Selection(banks []ima.Bank, named []int) (ima.Selection, error) {
+// strongest of them and in those that are to be whole.
+func Selection(banks []ima.Bank, named []int, whole []ima.Bank) (ima.Selection, error) {
 	named = append([]int{ima.DefaultPCR}, named...)
-	slices.Sort(named)
-	named = slices.Compact(named)
-	var selection ima.Selection
-	strongest := -1
+	var strongest ima.Bank
 	for _, b := range banks {
-		if !b.Available() {
-			continue // such as SM3: the others bind the records
-		}
-		selection = append(selection, ima.SelectedBank{Bank: b, PCRs: slices.Clone(named)})
-		if i := len(selection) - 1; strongest < 0 || b.Size() > selection[strongest].Bank.Size() {
-			strongest = i
+		// Others, such as SM3, are left out: these bind the records.
+		if b.Available() && (strongest == 0 || b.Size() > strongest.Size()) {
+			strongest = b
 		}
 	}
-	if strongest < 0 {
+	if strongest == 0 {
 		return nil, errors.New("the TPM has no PCR bank on whose hash is known here: turn on its SHA-256 bank in the firmware's settings")
 	}
-	all := &selection[strongest].PCRs
-	for pcr := range 10 {
-		*all = append(*all, pcr)
+	var selection ima.Selection
+	for _, b := range banks {
+		if !b.Available() {
+			continue
+		}
+		pcrs := slices.Clone(named)
+		if b == strongest || slices.Contains(whole, b) {
+			pcrs = append(pcrs, firmware...)
+		}
+		slices.Sort(pcrs)
+		selection = append(selection, ima.SelectedBank{Bank: b, PCRs: slices.Compact(pcrs)})
 	}
-	slices.Sort(*all)
-	*all = slices.Compact(*all)
 	return selection, nil
 }
 

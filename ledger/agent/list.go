@@ -20,6 +20,9 @@ type list struct {
 	banks  []ima.Bank // of the files that exist besides SHA-1's
 	file   *os.File   // SHA-1, as the kernel gives it: what segments are made of
 	named  map[int]bool
+	// Of the boot_aggregates in it: two, if a kexec'd kernel was booted with another
+	// ima_hash.
+	aggregates map[ima.Bank]bool
 }
 
 func listName(n int) string { return filepath.Join(listsDir, fmt.Sprintf("%06d", n)) }
@@ -89,9 +92,17 @@ func (l *list) sound(from, to int64) error {
 		return err
 	}
 	return l.each(from, to, func(r *ima.Record) error {
-		l.named[int(r.PCR)] = true
+		l.note(r)
 		return replayer.Extend(r)
 	})
+}
+
+// note notes what a record needs to be quoted.
+func (l *list) note(r *ima.Record) {
+	l.named[int(r.PCR)] = true
+	if bank, _, is := r.BootAggregate(); is {
+		l.aggregates[bank] = true
+	}
 }
 
 func (l *list) soundBank(b ima.Bank) error {
@@ -109,7 +120,7 @@ func (l *list) soundBank(b ima.Bank) error {
 
 // openListAt opens a list that has what a state counts.
 func openListAt(s *spool, n int, at state) (*list, error) {
-	l := &list{spool: s, number: n, named: make(map[int]bool)}
+	l := &list{spool: s, number: n, named: make(map[int]bool), aggregates: make(map[ima.Bank]bool)}
 	for _, b := range []ima.Bank{ima.SHA256, ima.SHA384, ima.SHA512, ima.SHA3_256, ima.SHA3_384, ima.SHA3_512} {
 		if _, err := os.Stat(l.path(b)); err == nil {
 			l.banks = append(l.banks, b)
@@ -267,7 +278,7 @@ func (l *list) appendFiles(next *state, r io.Reader) error {
 		}
 		next.Bytes += int64(len(rec.Raw))
 		next.Records++
-		l.named[int(rec.PCR)] = true
+		l.note(rec)
 		return nil
 	})
 	if err != nil {

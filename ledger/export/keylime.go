@@ -63,7 +63,7 @@ func keylimeSelects(q *quote.Quote, ak *quote.AK) error {
 	}
 	for _, b := range q.Selection {
 		if !slices.Equal(b.PCRs, last.PCRs) {
-			return fmt.Errorf("%w: the quote selects PCR %v in bank %s and %v in bank %s, and it takes the same ones in each", ErrKeylime, b.PCRs, ima.Bank(b.Bank), last.PCRs, ima.Bank(last.Bank))
+			return fmt.Errorf("%w: the quote selects PCR %v in bank %s and %v in bank %s, and it takes the same ones in each: the agent quotes so with quote all", ErrKeylime, b.PCRs, ima.Bank(b.Bank), last.PCRs, ima.Bank(last.Bank))
 		}
 	}
 	if !slices.Contains(last.PCRs, keylimePCR) {

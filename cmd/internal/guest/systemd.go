@@ -60,6 +60,6 @@ func (m *Machine) AddSystemd(units ...string) error {
 	for _, source := range units {
 		m.Files = append(m.Files, File{Path: filepath.Join(unitDir, filepath.Base(source)), Source: source})
 	}
-	m.Append += " systemd.unit=guest.target systemd.log_target=console systemd.journald.forward_to_console"
+	m.Append += " systemd.unit=guest.target systemd.log_target=console systemd.journald.forward_to_console=1"
 	return nil
 }
