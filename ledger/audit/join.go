@@ -68,7 +68,7 @@ func (s *State) judgeJoin(j *Judgement, seg *ledger.Segment, h *Host, skipped bo
 		j.find(ledger.Gap, "records between #%d and #%d are missing: the host says %s", prev.Sequence, seg.Sequence, seg.Join.Reason)
 	}
 	if reset && q.ResetCount > was.reset+1 {
-		j.find(ledger.BootSkipped, "resetCount went from %d to %d: %d boots between were never attested", was.reset, q.ResetCount, q.ResetCount-was.reset-1)
+		j.find(ledger.BootSkipped, "resetCount went from %d to %d: between them %s without a quote", was.reset, q.ResetCount, Count(q.ResetCount-was.reset-1, "boot"))
 	}
 }
 

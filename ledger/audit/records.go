@@ -275,7 +275,7 @@ func (r *replay) judge(j *Judgement, seg, prev *ledger.Segment, skipped bool) {
 	// SPEC: 13. Replayed from the base, the records give the quoted values.
 	for _, p := range seg.End {
 		if got := r.pcrs.Value(slot(p)); !bytes.Equal(got, p.Value) {
-			j.find(ledger.ReplayMismatch, "%d records give %s = %x, the quote has %x: a record is missing, altered, out of order or too many, or something else extended the register", r.count, p.Slot(), got, p.Value)
+			j.find(ledger.ReplayMismatch, "after %s %s is %x, the quote has %x: a record is missing, altered, out of order or too many, or something else extended the register", Count(r.count, "record"), p.Slot(), got, p.Value)
 			return
 		}
 	}
