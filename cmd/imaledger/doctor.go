@@ -55,10 +55,7 @@ or is late.`,
 			}
 			d := &doctor{remote: &r, now: time.Now, http: &http.Client{Timeout: doctorTimeout}}
 			d.examine(cmd.Context())
-			if err := d.print(cmd.OutOrStdout(), asJSON); err != nil || d.class == ledger.Noted {
-				return err
-			}
-			return cli.Exit(int(d.class))
+			return exitWith(d.print(cmd.OutOrStdout(), asJSON), d.class)
 		},
 	}
 	r.flags(cmd)

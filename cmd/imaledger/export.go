@@ -130,10 +130,7 @@ func (f *exportFlags) run(cmd *cobra.Command, name string) (err error) {
 	if err := done(f.write(w, e, format, segments)); err != nil {
 		return exportError(err, f.out)
 	}
-	if class != ledger.Noted {
-		return cli.Exit(int(class))
-	}
-	return nil
+	return exitWith(nil, class)
 }
 
 // find checks what can be wrong with the flags before anything is read.

@@ -97,8 +97,5 @@ func (f *exportFlags) writeInToto(cmd *cobra.Command, e *evidence) error {
 	if err := done(err); err != nil {
 		return exportError(err, f.out)
 	}
-	if class := r.Class(); class != ledger.Noted {
-		return cli.Exit(int(class))
-	}
-	return nil
+	return exitWith(nil, r.Class())
 }

@@ -55,7 +55,7 @@ other hosts is worth as much as there.`,
 			return s.summary(cmd, func(w io.Writer, r *search.Result) error {
 				hosts := hostsOf(r.Hits)
 				if s.asJSON {
-					return printJSON(w, hostsWithJSON{resultVerdict(r), r.Certain(), hosts, answerOf(r)})
+					return printJSON(w, hostsWithJSON{verdictOf(r.Class()), r.Certain(), hosts, answerOf(r)})
 				}
 				p := &printer{w: w}
 				for _, h := range hosts {
@@ -96,7 +96,7 @@ measured the other way round.`,
 			return s.summary(cmd, func(w io.Writer, r *search.Result) error {
 				r.More = false // later ones are not asked for
 				if s.asJSON {
-					return cmp.Or(printJSON(w, firstSeenJSON{resultVerdict(r), r.Certain(), firstOf(r), answerOf(r)}), uncertainFirst(r))
+					return cmp.Or(printJSON(w, firstSeenJSON{verdictOf(r.Class()), r.Certain(), firstOf(r), answerOf(r)}), uncertainFirst(r))
 				}
 				p := &printer{w: w}
 				for _, h := range r.Hits {

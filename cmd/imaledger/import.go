@@ -83,10 +83,7 @@ ledger for that.`,
 			} else {
 				err = r.print(cmd.OutOrStdout())
 			}
-			if class := r.class(); err == nil && class != ledger.Noted {
-				err = cli.Exit(int(class))
-			}
-			return err
+			return exitWith(err, r.class())
 		},
 	}
 	cmd.Flags().StringVar(&ak, "ak", "", "attestation key of all cuts, TPMT_PUBLIC")

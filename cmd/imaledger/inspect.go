@@ -77,10 +77,10 @@ Nothing is proven by a list alone: for that, replay it against a quote.`,
 			} else {
 				err = r.print(cmd.OutOrStdout(), isTerminal(cmd.OutOrStdout()))
 			}
-			if err == nil && r.Finding != nil {
-				err = cli.Exit(int(r.Finding.Class()))
+			if r.Finding == nil {
+				return err
 			}
-			return err
+			return exitWith(err, r.Finding.Class())
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

@@ -168,10 +168,7 @@ func checkRecordProof(w io.Writer, trust *ledger.Trust, recordFile, bundleFile s
 	} else {
 		err = r.print(w, trust, seg, p)
 	}
-	if err != nil || class == ledger.Noted {
-		return err
-	}
-	return cli.Exit(int(class))
+	return exitWith(err, class)
 }
 
 func (r *recordReport) fill(seg *ledger.Segment, p *ledger.RecordProof, claim *audit.RecordClaim, bundle *audit.Report) error {

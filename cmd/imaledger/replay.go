@@ -85,10 +85,7 @@ that the list does not extend.`,
 			} else {
 				err = report.print(cmd.OutOrStdout())
 			}
-			if err == nil && len(report.Findings) > 0 {
-				err = cli.Exit(int(ledger.Worst(report.Findings)))
-			}
-			return err
+			return exitWith(err, ledger.Worst(report.Findings))
 		},
 	}
 	flags := cmd.Flags()

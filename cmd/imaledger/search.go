@@ -210,7 +210,7 @@ none is not certain.`,
 				return err
 			}
 			if s.asJSON {
-				err = printJSON(cmd.OutOrStdout(), searchJSON{resultVerdict(r), r.Certain(), r})
+				err = printJSON(cmd.OutOrStdout(), searchJSON{verdictOf(r.Class()), r.Certain(), r})
 			} else {
 				err = printResult(cmd.OutOrStdout(), r)
 			}
@@ -230,21 +230,6 @@ type searchJSON struct {
 	// Certain says that nothing else is in what was searched.
 	Certain bool `json:"certain"`
 	*search.Result
-}
-
-// exitWith ends a command that has printed what it found.
-func exitWith(err error, class ledger.Class) error {
-	if err != nil || class == ledger.Noted {
-		return err
-	}
-	return cli.Exit(int(class))
-}
-
-func resultVerdict(r *search.Result) string {
-	if r.Class() == ledger.Noted {
-		return "verified"
-	}
-	return r.Class().String()
 }
 
 // printResult writes an answer for people.

@@ -90,10 +90,7 @@ because evidence is missing or erased, or too few witnesses have seen it.`,
 					return err
 				}
 			}
-			if class := worstOf(checked); class != ledger.Noted {
-				return cli.Exit(int(class))
-			}
-			return nil
+			return exitWith(nil, worstOf(checked))
 		},
 	}
 	cmd.Flags().StringVar(&trustDir, "trust", "", "trust folder")
@@ -175,16 +172,6 @@ func notNull[T any](l []T) []T {
 		return []T{}
 	}
 	return l
-}
-
-func verdict(r *audit.Report) string { return verdictOf(r.Class()) }
-
-// verdictOf names a class as a verdict.
-func verdictOf(c ledger.Class) string {
-	if c == ledger.Noted {
-		return "verified"
-	}
-	return c.String()
 }
 
 // printReport writes a report for people: the verdict, what holds, what was
