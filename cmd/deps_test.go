@@ -18,7 +18,7 @@ const module = "github.com/imaledger/imaledger/"
 // levels is the layout: a package imports packages of the module that stand on
 // a level below its own, and no others.
 var levels = map[string]int{
-	"tpm/ima": 0, "tpm/quote": 0, "tpm/securityfs": 0, "ledger": 0, "witness": 0, "web": 0, "ledger/kms": 0,
+	"tpm/ima": 0, "tpm/quote": 0, "tpm/securityfs": 0, "ledger": 0, "witness": 0, "web": 0, "ledger/kms": 0, "ledger/internal/durable": 0,
 	"tpm": 1, "ledger/audit": 1, "ledger/client": 1, "ledger/internal/payload": 1, "ledger/internal/index": 1,
 	"ledger/export": 1, "ledger/appraise": 1,
 	"ledger/agent": 2, "ledger/carry": 2,

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/imaledger/imaledger/ledger/internal/durable"
 	"github.com/imaledger/imaledger/tpm/ima"
 )
 
@@ -42,7 +43,7 @@ func newList(s *spool, n int, banks []ima.Bank) (*list, error) {
 			return nil, err
 		}
 	}
-	if err := syncDir(s.path(listsDir)); err != nil {
+	if err := durable.SyncDir(s.path(listsDir)); err != nil {
 		return nil, err
 	}
 	return openListAt(s, n, state{})

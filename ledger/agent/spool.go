@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/imaledger/imaledger/ledger/internal/durable"
 )
 
 // Names in the agent's directory. FORMAT.md, "Agent's directory", has them all.
@@ -95,7 +97,7 @@ func ownDir(dir string) error {
 	if err := CheckOwner(dir); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(dir))
+	return durable.SyncDir(filepath.Dir(dir))
 }
 
 // CheckOwner checks that a directory is this user's, and that nobody else can write
@@ -171,16 +173,7 @@ func (s *spool) write(name string, content []byte) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(path+".new"))
 	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes the names in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // save makes the state durable. Where that fails the old one stays, in memory

@@ -18,6 +18,7 @@ import (
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/audit"
+	"github.com/imaledger/imaledger/ledger/internal/durable"
 )
 
 // The files of an audit's directory. The audit file names the others of its time by
@@ -198,7 +199,7 @@ func (m *memory) save() (err error) {
 	if err := os.Rename(temp, filepath.Join(m.dir, auditFile)); err != nil {
 		return err
 	}
-	if err := syncDir(m.dir); err != nil {
+	if err := durable.SyncDir(m.dir); err != nil {
 		return err
 	}
 	files, err := os.ReadDir(m.dir)
@@ -230,12 +231,4 @@ func (m *memory) writeFile(prefix string, write func(io.Writer) error) (digest s
 	}
 	digest = hex.EncodeToString(h.Sum(nil))
 	return digest, os.Rename(temp, filepath.Join(m.dir, prefix+digest))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

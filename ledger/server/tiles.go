@@ -12,6 +12,7 @@ import (
 	"github.com/transparency-dev/tessera/api/layout"
 
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/internal/durable"
 )
 
 // A tileWriter makes the tiles of a tree (c2sp.org/tlog-tiles) from its leaf
@@ -106,9 +107,5 @@ func replaceFile(path string, content []byte, place func(from, to string) error)
 		os.Remove(f.Name())
 		return err
 	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.SyncDir(dir)
 }

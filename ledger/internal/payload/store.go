@@ -22,6 +22,7 @@ import (
 	"sync"
 
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/internal/durable"
 )
 
 // tempDir holds what is being written. Its name is no byte in hex, so it is
@@ -51,7 +52,7 @@ func Open(dir string) (*Store, error) {
 	if err := os.RemoveAll(temp); err != nil {
 		return nil, fmt.Errorf("payload store: clear unfinished uploads: %w", err)
 	}
-	if err := mkdirAll(temp); err != nil {
+	if err := durable.MkdirAll(temp); err != nil {
 		return nil, fmt.Errorf("payload store: %w", err)
 	}
 	return &Store{dir: dir}, nil
@@ -91,7 +92,7 @@ func (s *Store) writeTemp(digest ledger.Hash, r io.Reader, max int64) (_ string,
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, fs.ErrNotExist) {
 		// A view of a store that nobody has opened yet.
-		if err = mkdirAll(filepath.Dir(name)); err == nil {
+		if err = durable.MkdirAll(filepath.Dir(name)); err == nil {
 			f, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 		}
 	}
@@ -123,7 +124,7 @@ func (s *Store) writeTemp(digest ledger.Hash, r io.Reader, max int64) (_ string,
 // between any two leaves either nothing under the name or all of it.
 func (s *Store) publish(temp, path string) error {
 	s.mkdir.Lock()
-	err := mkdirAll(filepath.Dir(path))
+	err := durable.MkdirAll(filepath.Dir(path))
 	s.mkdir.Unlock()
 	if err != nil {
 		return err
@@ -131,7 +132,7 @@ func (s *Store) publish(temp, path string) error {
 	if err := os.Rename(temp, path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // Size returns an addendum's size in bytes; found is false where the store does
@@ -176,7 +177,7 @@ func (s *Store) Delete(digest ledger.Hash) error {
 	} else if err != nil {
 		return fmt.Errorf("delete addendum %x: %w", digest[:6], err)
 	}
-	return syncDir(filepath.Dir(path))
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // List gives the digest of each addendum, and the zero hash for each file that is
