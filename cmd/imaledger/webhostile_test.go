@@ -50,7 +50,7 @@ var hostileNames = []struct{ name, shown string }{
 	{"/bin/two  spaces ", `/bin/two\x20 spaces\x20`},
 	{"/bin/ελληνικά-日本", "/bin/ελληνικά-日本"},
 	{"✓ verified", "✓ verified"},
-	{"/" + strings.Repeat("n", 4096), "(4097 characters)"},
+	{"/" + strings.Repeat("n", 4096), "(4,097 characters)"},
 }
 
 // TestWebHostile: what a host lists is shown as text, unmistakably, and nothing of it

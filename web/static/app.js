@@ -5,7 +5,7 @@ import { NetError } from './net.js';
 import { InputError } from './check.js';
 import { NoLists } from './gather.js';
 import { openLog, pinned } from './session.js';
-import { count, notice } from './show.js';
+import { notice, plural } from './show.js';
 
 const PAGES = {
   '': ['Log', () => import('./pages/log.js')],
@@ -117,7 +117,7 @@ function banner(log) {
       ` with another source: they are ${pin.from}'s word. `, h('a', { href: '#/trust' }, 'Compare them'), '.')));
   }
   fill(at, parts);
-  if (log?.origin) fill(head, h('span', { class: 'origin' }, log.origin), ' ', h('span', { class: `mini ${log.state}` }, `${count(log.size)} entries, ${log.state}`));
+  if (log?.origin) fill(head, h('span', { class: 'origin' }, log.origin), ' ', h('span', { class: `mini ${log.state}` }, `${plural(log.size, 'entry', 'entries')}, ${log.state}`));
 }
 
 addEventListener('hashchange', route);

@@ -5,6 +5,7 @@
 import { checker } from './check.js';
 import { NetError, getBlob, getBytes, getJSON, statusOf, token } from './net.js';
 import { pinned } from './session.js';
+import { plural } from './show.js';
 import { tarHeader } from './verify/bundle.js';
 import { parseEntry } from './verify/entry.js';
 import { CODES } from './verify/finding.js';
@@ -77,7 +78,7 @@ export class Evidence {
         return;
       }
       const code = folder === 'payloads' ? 'payload-digest' : folder === 'anchors' ? 'anchor-mismatch' : 'enrolment-evidence-invalid';
-      this.notes.push(noted(code, subject, `the server gave ${blob.size} bytes with SHA-256 ${sum} for ${digest}`, of.leaf));
+      this.notes.push(noted(code, subject, `the server gave ${plural(blob.size, 'byte')} with SHA-256 ${sum} for ${digest}`, of.leaf));
     } catch (e) {
       if (!(e instanceof NetError)) throw e;
       this.denied.set(digest, e.status === 401 || e.status === 403 ? 'forbidden' : e.status === 410 ? 'erased' : e.status === 404 ? 'absent' : e.message);
@@ -164,7 +165,7 @@ function logged(index, bytes) {
 
 /** An entry by its index, and its leaf hash where that is stated. @param {Log} log @param {number} index @param {string} [leaf] */
 export async function entryAt(log, index, leaf) {
-  if (!(index >= 0 && index < log.size)) throw new NetError(`entry ${index}`, 404, `the checkpoint has ${log.size} entries`);
+  if (!(index >= 0 && index < log.size)) throw new NetError(`entry ${index}`, 404, `the checkpoint has ${plural(log.size, 'entry', 'entries')}`);
   if (leaf) {
     try {
       return logged(index, await getBytes(`leaf/${leaf}`, MAX_ENTRY));

@@ -3,6 +3,7 @@
 
 import { checker } from './check.js';
 import { getBytes } from './net.js';
+import { plural } from './show.js';
 import { Tree } from './tiles.js';
 import { parseCheckpoint } from './verify/checkpoint.js';
 import { hex } from './verify/text.js';
@@ -116,7 +117,7 @@ async function compare(log) {
   const last = all[log.origin];
   if (last && last.size > log.size) {
     log.state = 'undecided';
-    log.alarm = `You have seen this log with ${last.size} entries, and are shown ${log.size}. It is an old copy, or the log was rolled back.`;
+    log.alarm = `You have seen this log with ${plural(last.size, 'entry', 'entries')}, and are shown ${log.size}. It is an old copy, or the log was rolled back.`;
     log.reasons.push(log.alarm);
     return;
   }
@@ -132,7 +133,7 @@ async function compare(log) {
     }
     if (!ok) {
       log.state = 'contradicted';
-      log.alarm = `The log does not go on from the checkpoint of ${last.size} entries that you saw last: it shows two histories, or was read wrong. Keep both checkpoints, and tell the witnesses.`;
+      log.alarm = `The log does not go on from the checkpoint of ${plural(last.size, 'entry', 'entries')} that you saw last: it shows two histories, or was read wrong. Keep both checkpoints, and tell the witnesses.`;
       log.reasons.push(log.alarm);
       log.findings.push({
         code: 'log-split', class: 'contradicted', meaning: 'the log signed two histories', subject: log.origin,

@@ -1,6 +1,7 @@
 // How values look: states, times, hashes, and bytes that nobody vouches for.
 
 import { h } from './dom.js';
+import { noun } from './verify/text.js';
 
 /** @typedef {'verified' | 'contradicted' | 'undecided' | 'stated' | 'checking'} State */
 
@@ -51,7 +52,7 @@ export function ago(seconds) {
   const s = Math.round(Date.now() / 1000 - Number(seconds));
   if (s < 0) return 'ahead of this machine\'s clock';
   for (const [unit, n] of /** @type {[string, number][]} */ ([['day', 86400], ['hour', 3600], ['minute', 60]])) {
-    if (s >= 2 * n) return `${Math.floor(s / n)} ${unit}s ago`;
+    if (s >= 2 * n) return `${plural(Math.floor(s / n), unit)} ago`;
   }
   return `${s} s ago`;
 }
@@ -62,10 +63,13 @@ export const hash = (hex) => h('code', { class: 'hash', title: hex }, hex);
 /** @param {bigint | number} n */
 export const count = (n) => (Number.isFinite(Number(n)) ? Number(n).toLocaleString('en-US') : '?');
 
+/** How many there are of something: '1 entry', '2,000 entries'. @param {bigint | number} n @param {string} one @param {string} [many] */
+export const plural = (n, one, many) => `${count(n)} ${noun(n, one, many)}`;
+
 /** @param {bigint | number} n */
 export function bytes(n) {
   const b = Number(n);
-  return b < 10_000 ? `${count(b)} bytes` : b < 10_000_000 ? `${count(Math.round(b / 1000))} kB` : `${count(Math.round(b / 1e6))} MB`;
+  return b < 10_000 ? plural(b, 'byte') : b < 10_000_000 ? `${count(Math.round(b / 1000))} kB` : `${count(Math.round(b / 1e6))} MB`;
 }
 
 // Characters that change what is around them, or that cannot be seen.

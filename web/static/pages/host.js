@@ -4,7 +4,7 @@ import { fill, h, pairs, save, say, table } from '../dom.js';
 import { Evidence, chainOf, commandFor, entryAt, entryByLeaf, stateOf } from '../gather.js';
 import { NetError, getJSON } from '../net.js';
 import { openLog } from '../session.js';
-import { bytes, count, findings, loading, mark, segmentLink, time, untrusted, utc } from '../show.js';
+import { bytes, count, findings, loading, mark, plural, segmentLink, time, untrusted, utc } from '../show.js';
 import { parseQuote } from '../verify/quote.js';
 
 const PAGE = 100; // entries
@@ -87,10 +87,10 @@ function body(c) {
     pairs([
       ['Entries', `#${list[0].entry?.sequence ?? from} to #${list.at(-1).entry?.sequence ?? '?'} of the chain, which the ledger says goes to #${newest}`],
       ['Records', `${count(records)}, ${bytes(size)}`],
-      ['Log', h('span', {}, untrusted(log.origin), ` at ${count(log.size)} entries `, mark(log.state, log.state === 'verified' ? 'Signed, cosigned, and consistent with your last visit.' : h('div', {}, log.reasons.map((/** @type {string} */ r) => h('p', {}, r)), findings(log.findings))))],
+      ['Log', h('span', {}, untrusted(log.origin), ` at ${plural(log.size, 'entry', 'entries')} `, mark(log.state, log.state === 'verified' ? 'Signed, cosigned, and consistent with your last visit.' : h('div', {}, log.reasons.map((/** @type {string} */ r) => h('p', {}, r)), findings(log.findings))))],
       ['Evidence', h('span', {}, h('button', { onclick: () => save(`${host}.tar`, [evidence.bundle()]) }, 'Save all of it'), ' ', h('code', {}, commandFor(`${host}.tar`)))],
     ]),
-    missing > 0 && size > UNASKED && h('p', {}, h('button', { onclick: fetch }, `Fetch and check the records of all ${segments.length} segments`), ` – ${bytes(size)}.`),
+    missing > 0 && size > UNASKED && h('p', {}, h('button', { onclick: fetch }, `Fetch and check the records of ${plural(segments.length, 'segment')}`), ` – ${bytes(size)}.`),
     h('h2', {}, 'What is wrong'), wrong(result),
     h('h2', {}, 'Boots'), bands(c, facts),
     h('h2', {}, 'Entries'), entries(c, facts),
@@ -106,7 +106,7 @@ function verdict({ result, segments, evidence }, missing) {
   if (result.class === 'verified') return `${segments.length === 1 ? 'The one segment shown is proven: by its' : `All ${segments.length} segments shown are proven: each by its`} TPM's quote, in one chain, with nothing left out between the first and the last. Whether newer ones exist is the ledger's word.`;
   const erased = [...evidence.denied.values()].filter((d) => d === 'erased').length;
   const forbidden = [...evidence.denied.values()].filter((d) => d === 'forbidden').length;
-  return `Evidence is missing${missing ? `: the records of ${missing} ${missing === 1 ? 'segment' : 'segments'}${erased ? `, ${erased} erased by policy` : ''}${forbidden ? `, ${forbidden} not public` : ''} are not at hand` : ''}. What is said below holds as far as it goes.`;
+  return `Evidence is missing${missing ? `: the records of ${plural(missing, 'segment')}${erased ? `, ${erased} erased by policy` : ''}${forbidden ? `, ${forbidden} not public` : ''} are not at hand` : ''}. What is said below holds as far as it goes.`;
 }
 
 /** @param {any} result */
@@ -150,7 +150,7 @@ function bands({ host, list, evidence, result }, facts) {
     const kexecs = own.filter((/** @type {any} */ x) => x.code === 'kexec').length;
     const erased = own.some((/** @type {any} */ x) => x.code === 'payload-erased');
     if (e.entry.join === 'gap') boot.blocks.push(h('li', { class: 'gap', title: `gap: ${e.entry.reason}` }, h('span', {}, 'gap')));
-    const words = [`segment ${e.entry.sequence}`, `${e.entry.count} records`, result.unpinned ? 'not checked' : state, kexecs && 'kexec', erased && 'erased', f?.violations && `${f.violations} violations`].filter(Boolean).join(', ');
+    const words = [`segment ${e.entry.sequence}`, plural(e.entry.count, 'record'), result.unpinned ? 'not checked' : state, kexecs && 'kexec', erased && 'erased', f?.violations && plural(f.violations, 'violation')].filter(Boolean).join(', ');
     boot.blocks.push(h('li', { class: `segment ${result.unpinned ? 'stated' : state}${erased ? ' erased' : ''}`, 'data-weight': Math.min(9, Math.max(1, Math.round(Math.log2(Number(e.entry.count) + 1)))) },
       h('a', { href: `#/hosts/${encodeURIComponent(host)}/${e.entry.sequence}`, title: words, 'aria-label': words }, `#${e.entry.sequence}`, kexecs > 0 && h('span', { class: 'kexec', 'aria-hidden': 'true' }, '↻'), f?.violations > 0 && h('span', { class: 'violation', 'aria-hidden': 'true' }, '!'))));
   }

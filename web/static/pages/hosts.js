@@ -5,7 +5,7 @@ import { fill, h, say, table } from '../dom.js';
 import { SCAN, hasLists, scan } from '../gather.js';
 import { getJSON } from '../net.js';
 import { openLog } from '../session.js';
-import { bytes, count, hostLink, loading, mark, notice, segmentLink } from '../show.js';
+import { bytes, count, hostLink, loading, mark, notice, plural, segmentLink } from '../show.js';
 
 const STATES = { '': 'all', gap: 'with gaps', conflict: 'with conflicts', erased: 'with erasures', enrolled: 'enrolled, no segment yet', whole: 'nothing amiss' };
 const PAGE = 100;
@@ -42,11 +42,11 @@ function form({ query }) {
 
 /** @param {any} page @param {import('../app.js').View} view */
 function results(page, { query }) {
-  say(`${page.total} hosts`);
+  say(plural(page.total, 'host'));
   if (!page.hosts.length) return notice('empty', 'No host', query.size ? 'None is called so, or is in that state.' : 'No host was enrolled in this log yet.');
   const next = new URLSearchParams(query);
   next.set('after', page.next ?? '');
-  return h('div', {}, h('p', {}, `${count(page.total)} ${page.total === 1 ? 'host' : 'hosts'}`, query.get('after') && ', a further page'),
+  return h('div', {}, h('p', {}, plural(page.total, 'host'), query.get('after') && ', a further page'),
     table('Hosts as the ledger lists them', ['Host', 'Stated', 'Segments', 'Records', 'Grade', 'Newest entry'], page.hosts.map((/** @type {any} */ x) => [
       hostLink(x.host), states(x), count(x.segments), count(x.records), x.grade,
       x.segments ? [segmentLink(x.host, x.sequence), ` at ${count(x.index)}`] : `#${x.sequence} at ${count(x.index)}`,
@@ -57,7 +57,7 @@ function results(page, { query }) {
 /** @param {any} x */
 function states(x) {
   const words = [
-    x.conflicts && `${x.conflicts} conflict${x.conflicts > 1 ? 's' : ''}`, x.gaps && `${x.gaps} gap${x.gaps > 1 ? 's' : ''}`,
+    x.conflicts && plural(x.conflicts, 'conflict'), x.gaps && plural(x.gaps, 'gap'),
     x.erased && `${x.erased} erased`, !x.segments && 'no segment yet',
   ].filter(Boolean);
   return h('span', { class: words.length ? 'words amiss' : 'words' }, words.join(', ') || 'nothing amiss');
@@ -72,12 +72,12 @@ async function alone(at, view, log) {
     if (view.signal.aborted) return;
     const query = view.query.get('query') ?? '';
     const found = [...hosts].filter(([name]) => name.includes(query)).sort(([a], [b]) => (a < b ? -1 : 1));
-    fill(at, h('h1', {}, 'Hosts'), h('p', {}, `This server keeps no list. This one is of all ${count(log.size)} entries of the log, read by this browser; `, `${count(hosts.size)} hosts.`),
+    fill(at, h('h1', {}, 'Hosts'), h('p', {}, `This server keeps no list. This one is of all of the log, ${plural(log.size, 'entry', 'entries')}, read by this browser: ${plural(hosts.size, 'host')}.`),
       found.length ? table('Hosts in the log', ['Host', 'Entries', 'Records', 'Newest entry'], found.map(([name, places]) => [
         hostLink(name), count(places.length), count(places.reduce((/** @type {number} */ n, /** @type {any} */ p) => n + p.records, 0)), [`#${places.at(-1).sequence} at ${count(places.at(-1).index)}`],
       ]), 'hosts') : notice('empty', 'No host', 'The log has no entry of a host.'));
   };
   if (log.size <= SCAN) return list();
   fill(at, h('h1', {}, 'Hosts'), notice('empty', 'This server keeps no lists', 'It serves the files of a log alone, and cannot tell which hosts there are.',
-    h('p', {}, h('button', { onclick: () => list().catch((e) => fill(at, notice('error', 'The log cannot be read', e.message))) }, `Read all ${count(log.size)} entries`), ` – about ${bytes(log.size * 2200)}.`)));
+    h('p', {}, h('button', { onclick: () => list().catch((e) => fill(at, notice('error', 'The log cannot be read', e.message))) }, `Read the whole log, ${plural(log.size, 'entry', 'entries')}`), ` – about ${bytes(log.size * 2200)}.`)));
 }

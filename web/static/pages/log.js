@@ -3,7 +3,7 @@
 import { fill, h, pairs, save, svg, table } from '../dom.js';
 import { entryAt } from '../gather.js';
 import { openLog, seen } from '../session.js';
-import { ago, count, findings, hash, hostLink, loading, mark, notice, segmentLink, time, untrusted, utc, zone } from '../show.js';
+import { ago, count, findings, hash, hostLink, loading, mark, notice, plural, segmentLink, time, untrusted, utc, zone } from '../show.js';
 
 const NEWEST = 20; // entries
 
@@ -21,7 +21,7 @@ export async function show(at, view) {
 function checkpoint(log) {
   const reasons = log.state === 'verified'
     ? h('div', {}, h('p', {}, 'A key of the log that you pinned signed it, and the pinned quorum of witnesses cosigned it.'),
-        h('p', {}, log.since ? `It goes on from the ${count(log.since.size)} entries that this browser saw ${ago(log.since.at)}.` : 'This browser saw this log for the first time: it cannot know what was before.'),
+        h('p', {}, log.since ? `It goes on from the ${plural(log.since.size, 'entry', 'entries')} that this browser saw ${ago(log.since.at)}.` : 'This browser saw this log for the first time: it cannot know what was before.'),
         log.unknown.length > 0 && h('p', {}, `Keys that the policy does not name signed too, and count for nothing: ${log.unknown.join(', ')}.`))
     : h('div', {}, log.reasons.map((r) => h('p', {}, r)), log.findings.length > 0 && findings(log.findings));
   return h('section', { 'aria-labelledby': 'checkpoint' }, h('h2', { id: 'checkpoint' }, 'Checkpoint ', mark(log.state, reasons)),
@@ -61,7 +61,7 @@ function plot(list, log) {
   const foot = y(list.length);
   const bounds = [...new Set([log.notBefore, log.notAfter].filter(Boolean).map(Number))];
   return h('figure', { class: 'plot' },
-    svg('svg', { viewBox: `0 0 600 ${foot + 12}`, role: 'img', 'aria-label': `${list.length} cosignatures within ${span} seconds, from ${utc(first)}` },
+    svg('svg', { viewBox: `0 0 600 ${foot + 12}`, role: 'img', 'aria-label': `${plural(list.length, 'cosignature')} within ${plural(span, 'second')}, from ${utc(first)}` },
       bounds.map((t) => svg('line', { x1: x(t), y1: 6, x2: x(t), y2: foot - 8, class: 'bound' })),
       list.map((w, i) => [svg('text', { x: 8, y: y(i) + 4 }, w.as.slice(0, 14)), svg('line', { x1: 100, y1: y(i), x2: 590, y2: y(i), class: 'axis' }),
         svg('circle', { cx: x(Number(w.time)), cy: y(i), r: 4.5, class: 'dot' })]),
@@ -79,17 +79,17 @@ function growth(log) {
   const y = (/** @type {number} */ n) => 90 - (80 * (n - n0)) / Math.max(1, n1 - n0);
   return h('section', { 'aria-labelledby': 'growth' }, h('h2', { id: 'growth' }, 'Growth'),
     h('figure', { class: 'plot' },
-      svg('svg', { viewBox: '0 0 600 100', role: 'img', 'aria-label': `From ${count(n0)} to ${count(n1)} entries` },
+      svg('svg', { viewBox: '0 0 600 100', role: 'img', 'aria-label': `From ${count(n0)} to ${plural(n1, 'entry', 'entries')}` },
         svg('line', { x1: 10, y1: 90, x2: 590, y2: 90, class: 'axis' }),
         svg('polyline', { points: history.map(([n, t]) => `${x(t)},${y(n)}`).join(' '), class: 'line' }),
         history.map(([n, t]) => svg('circle', { cx: x(t), cy: y(n), r: 2.5, class: 'dot' }))),
-      h('figcaption', {}, `${count(n0)} to ${count(n1)} entries, ${utc(t0)} to ${utc(t1)}: the checkpoints that this browser verified, each found to go on from the one before.`)));
+      h('figcaption', {}, `${count(n0)} to ${plural(n1, 'entry', 'entries')}, ${utc(t0)} to ${utc(t1)}: the checkpoints that this browser verified, each found to go on from the one before.`)));
 }
 
 /** @param {any} e */
 export function describe(e) {
   if (!e) return ['malformed', ''];
-  if (e.kind === 'segment') return [segmentLink(e.host, e.sequence, `segment #${e.sequence}`), [hostLink(e.host), ` · ${count(e.count)} records, ${e.join}${e.reason ? ` ${e.reason}` : ''}`]];
+  if (e.kind === 'segment') return [segmentLink(e.host, e.sequence, `segment #${e.sequence}`), [hostLink(e.host), ` · ${plural(e.count, 'record')}, ${e.join}${e.reason ? ` ${e.reason}` : ''}`]];
   if (e.kind === 'enrolment') return [`enrolment #${e.sequence}`, [hostLink(e.host), ` · grade ${e.grade}`]];
   return [e.kind, untrusted(String(e.statement ?? e.reason ?? e.verdict ?? ''))];
 }

@@ -6,7 +6,7 @@ import { fill, h, pairs, save, table } from '../dom.js';
 import { gatherSegment, stateOf } from '../gather.js';
 import { NetError } from '../net.js';
 import { openLog } from '../session.js';
-import { bytes, count, findings, hash, hostLink, loading, mark, notice, segmentLink, untrusted } from '../show.js';
+import { bytes, count, findings, hash, hostLink, loading, mark, notice, plural, segmentLink, untrusted } from '../show.js';
 import { hex } from '../verify/text.js';
 import { progress } from './segment.js';
 
@@ -28,7 +28,7 @@ export async function show(at, view) {
   const result = await evidence.check({}, own);
   const summary = await own.ask('records', { blob: payload, leaf: segment.bytes });
   const r = await own.ask('record', { index });
-  if (!r) throw new NetError(`record ${record}`, 404, `the segment has ${summary.count} records`);
+  if (!r) throw new NetError(`record ${record}`, 404, `the segment has ${plural(summary.count, 'record')}`);
   const [short, sealed] = [await own.ask('proof', { index, sealed: false }), await own.ask('proof', { index, sealed: true })];
   if (view.signal.aborted) return;
   const { state, findings: found } = stateOf(result, segment.leaf, evidence);
@@ -56,8 +56,8 @@ export async function show(at, view) {
     h('p', {}, index > 0 && [h('a', { href: `#/hosts/${encodeURIComponent(host)}/${number}/${index - 1}` }, 'The one before'), ' '], index + 1 < summary.count && h('a', { href: `#/hosts/${encodeURIComponent(host)}/${number}/${index + 1}` }, 'The next')),
     h('h2', {}, 'Proofs of this record alone'),
     table('Forms of the proof', ['Form', 'Proves', 'Discloses of the others', 'State', 'Save'], [
-      form('Short', 'that host and ledger committed to it; that the quote covers it rests on the ledger\'s admission check', `${Math.max(0, short.bytes.length - r.raw.length)} bytes, hashes of groups of records`, short, 'short'),
-      form('Sealed', 'by the TPM: all digests, replayed, give what was quoted', `the register and digests of each of the ${count(summary.count - 1)} others, and nothing else`, sealed, 'sealed'),
+      form('Short', 'that host and ledger committed to it; that the quote covers it rests on the ledger\'s admission check', `${bytes(Math.max(0, short.bytes.length - r.raw.length))}, hashes of groups of records`, short, 'short'),
+      form('Sealed', 'by the TPM: all digests, replayed, give what was quoted', summary.count === 1 ? 'there is no other' : `the register and digests of ${plural(summary.count - 1, 'record')}, and nothing else`, sealed, 'sealed'),
     ]),
     h('p', {}, h('button', { onclick: () => save(`${name}.tar`, [evidence.bundle(alone)]) }, 'Save the evidence without the records'), ' and with it: ', h('code', {}, `imaledger verify --trust trust --record ${name}.sealed.record ${name}.tar`)),
     h('h2', {}, 'Bytes'), dump(r.raw, r.offset));
@@ -79,5 +79,5 @@ function dump(raw, offset) {
     const row = raw.subarray(at, Math.min(at + 16, raw.length));
     lines.push(`${(offset + at).toString(16).padStart(8, '0')}  ${hex(row).replace(/../g, '$& ').padEnd(49)} ${[...row].map((b) => (b > 0x20 && b < 0x7f ? String.fromCharCode(b) : '.')).join('')}`);
   }
-  return [h('pre', { tabindex: 0, class: 'dump', 'aria-label': 'bytes in hex' }, lines.join('\n')), raw.length > DUMPED && notice('empty', `${count(raw.length - DUMPED)} bytes more`, 'The records can be saved on the segment\'s page.')];
+  return [h('pre', { tabindex: 0, class: 'dump', 'aria-label': 'bytes in hex' }, lines.join('\n')), raw.length > DUMPED && notice('empty', `${plural(raw.length - DUMPED, 'byte')} more`, 'The records can be saved on the segment\'s page.')];
 }

@@ -2,7 +2,7 @@
 
 import { fill, h } from '../dom.js';
 import { VirtualList } from '../rows.js';
-import { count, loading, notice, untrusted } from '../show.js';
+import { count, loading, notice, plural, untrusted } from '../show.js';
 import { progress } from './segment.js';
 
 /** @param {import('../check.js').Checker} own @param {import('../app.js').View} view @param {string} host @param {string} number @param {any} segment @param {Blob} payload */
@@ -22,7 +22,7 @@ function list(own, view, host, number, summary) {
     load: (from, n) => own.ask('rows', { from, count: n }),
     render: (r) => ({
       href: `#/hosts/${encodeURIComponent(host)}/${number}/${r.i}`, class: r.violation ? 'violation' : r.unbound ? 'unbound' : '',
-      cells: [count(r.i), String(r.pcr), untrusted(r.template.slice(0, 64)), [r.violation && h('strong', {}, 'violation '), untrusted(r.name.length > 300 ? `${r.name.slice(0, 300)}…` : r.name), r.name.length > 300 && ` (${r.name.length} characters)`], untrusted(r.digest.slice(0, 160))],
+      cells: [count(r.i), String(r.pcr), untrusted(r.template.slice(0, 64)), [r.violation && h('strong', {}, 'violation '), untrusted(r.name.length > 300 ? `${r.name.slice(0, 300)}…` : r.name), r.name.length > 300 && ` (${count(r.name.length)} characters)`], untrusted(r.digest.slice(0, 160))],
     }),
   });
   const q = { text: view.query.get('text') ?? '', pcr: view.query.get('pcr') ?? '', template: view.query.get('template') ?? '', flag: view.query.get('flag') ?? '' };
@@ -32,7 +32,7 @@ function list(own, view, host, number, summary) {
     const { count: n } = await own.ask('filter', q);
     if (mine !== asked) return;
     v.reset(n);
-    where.textContent = n === summary.count ? `${count(n)} records` : `${count(n)} of ${count(summary.count)} records`;
+    where.textContent = n === summary.count ? plural(n, 'record') : `${count(n)} of ${plural(summary.count, 'record')}`;
     const set = Object.entries(q).filter(([, value]) => value);
     history.replaceState(null, '', `#/hosts/${encodeURIComponent(host)}/${number}${set.length ? `?${new URLSearchParams(set)}` : ''}`);
     /** @type {any} */ (v.element.closest('.page'))?.setAttribute('data-at', location.hash);

@@ -6,7 +6,7 @@ import { fill, h, say, table } from '../dom.js';
 import { gatherSegment, hasLists, stateOf } from '../gather.js';
 import { getJSON, statusOf } from '../net.js';
 import { openLog, pinned } from '../session.js';
-import { count, findings, hostLink, loading, mark, notice, segmentLink, untrusted } from '../show.js';
+import { count, findings, hostLink, loading, mark, notice, plural, segmentLink, untrusted } from '../show.js';
 import { binaryString } from '../verify/text.js';
 
 const UNASKED = 16 << 20; // bytes of a segment's records that are fetched to check a hit
@@ -62,10 +62,10 @@ async function results(page, log, view) {
     name: h('span', {}, untrusted(String(x.path ?? ''))), digest: h('span', {}, untrusted((Array.isArray(x.digests) ? x.digests : []).join(' '))),
   }));
   const next = page.next && new URLSearchParams(page.next.split('?')[1]);
-  say(`${hits.length} hits stated`);
+  say(`${plural(hits.length, 'hit')} stated`);
   verifyAll(hits, cells, log, view);
   return [
-    h('p', {}, `${count(hits.length)} hits${page.next ? ' on this page' : ''}, stated for ${count(page.size)} entries. `, complete(page, log)),
+    h('p', {}, `${plural(hits.length, 'hit')}${page.next ? ' on this page' : ''}, stated for ${plural(page.size, 'entry', 'entries')}. `, complete(page, log)),
     hits.length ? table('Hits', ['Record', 'State', 'Host', 'Segment', 'Name', 'Digest'], hits.map((/** @type {any} */ x, /** @type {number} */ i) => [
       h('a', { href: `#/hosts/${encodeURIComponent(x.host)}/${x.sequence}/${x.record}`, 'aria-label': `record ${x.record} of ${x.host} segment ${x.sequence}` }, count(x.record)), cells[i].state, hostLink(String(x.host)), segmentLink(String(x.host), x.sequence), cells[i].name, cells[i].digest,
     ]), 'hits') : notice('empty', 'The ledger names no hit', 'That there is none is its word.'),
@@ -76,9 +76,9 @@ async function results(page, log, view) {
 /** What nothing found says, and does not. @param {any} page @param {import('../session.js').Log} log */
 function complete(page, log) {
   const l = page.limits;
-  const amiss = l && [...Object.entries(l.states).filter(([s]) => s !== 'read').map(([s, n]) => `${n} segments ${s}`), l.gaps && `${l.gaps} gaps`, l.opaque && `${l.opaque} records that do not say what they are of`].filter(Boolean);
+  const amiss = l && [...Object.entries(l.states).filter(([s]) => s !== 'read').map(([s, n]) => `${plural(n, 'segment')} ${s}`), l.gaps && plural(l.gaps, 'gap'), l.opaque && `${plural(l.opaque, 'record')} without a word of what ${l.opaque === 1 ? 'it is' : 'they are'} of`].filter(Boolean);
   return mark('stated', h('p', {}, 'That no hit is left out is the ledger\'s word: an index of one\'s own, or reading all records, proves it.'),
-    h('p', {}, `It answers for hosts ${page.hosts?.join(', ')}`, page.size < log.size && `, and is ${log.size - page.size} entries behind the log`, '.'),
+    h('p', {}, `It answers for hosts ${page.hosts?.join(', ')}`, page.size < log.size && `, and is ${plural(log.size - page.size, 'entry', 'entries')} behind the log`, '.'),
     amiss?.length > 0 && h('p', {}, `Even so it cannot know of: ${amiss.join('; ')}.`));
 }
 

@@ -87,7 +87,7 @@ export const stepOf = (s) => {
 /** @param {string} state @param {any} result @param {any} s @param {Evidence} evidence @param {number} took */
 function sentence(state, result, s, evidence, took) {
   if (result.unpinned) return 'This is what the ledger serves. Nothing of it is checked.';
-  if (state === 'verified') return `The host's TPM quoted exactly these ${count(s.count)} records, in this order, and nothing was left out; the log includes the segment and witnesses saw it. Checked in this browser in ${count(took)} ms.`;
+  if (state === 'verified') return `The host's TPM quoted exactly ${s.count === 1n ? 'this 1 record' : `these ${count(s.count)} records, in this order`}, and nothing was left out; the log includes the segment and witnesses saw it. Checked in this browser in ${count(took)} ms.`;
   if (state === 'contradicted') return 'The evidence does not hold.';
   const why = evidence.denied.get(s.payload.digest);
   if (why === 'erased') return 'Its records were erased by policy: they cannot be looked at again. What was proven of the registers before and after stands.';

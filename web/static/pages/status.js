@@ -4,7 +4,7 @@ import { fill, h, pairs, table } from '../dom.js';
 import { Evidence, entryByLeaf, stateOf } from '../gather.js';
 import { getJSON, statusOf } from '../net.js';
 import { openLog, pinned } from '../session.js';
-import { ago, count, findings, hostLink, loading, mark, notice, time, untrusted } from '../show.js';
+import { ago, count, findings, hostLink, loading, mark, notice, plural, time, untrusted } from '../show.js';
 
 const STALE = 3600; // seconds without a new checkpoint, after which a page says so
 
@@ -49,7 +49,7 @@ function age(log) {
 function quorum(log) {
   if (!log.witnesses.length) return h('p', {}, pinned() ? 'The policy names no witness.' : 'No trust folder is pinned, so it is not known who the witnesses are.');
   const met = log.witnesses.filter((w) => w.ok).length;
-  return [h('p', {}, `${met} of ${log.witnesses.length} witnesses of the policy cosigned the newest checkpoint.`), table('Witnesses', ['Witness', 'State', 'Cosigned'], log.witnesses.map((w) => [
+  return [h('p', {}, `${met} of ${plural(log.witnesses.length, 'witness', 'witnesses')} of the policy cosigned the newest checkpoint.`), table('Witnesses', ['Witness', 'State', 'Cosigned'], log.witnesses.map((w) => [
     [h('strong', {}, w.as), ' ', untrusted(w.name)], w.ok ? mark('verified', 'Its cosignature verifies.') : w.ok === false ? mark('contradicted', 'Its line does not verify.') : mark('undecided', 'It has not cosigned this checkpoint.'), w.ok ? time(w.time) : '–']))];
 }
 
@@ -64,7 +64,7 @@ function kept(r, policy) {
   const e = policy.entry;
   if (!e) return h('p', {}, 'The ledger names a policy. ', policy.mark);
   return pairs([
-    ['Policy', h('span', {}, `number ${e.policy} `, policy.mark)], ['Records are kept', e.days === undefined ? 'for ever' : `${count(e.days)} days`],
+    ['Policy', h('span', {}, `number ${e.policy} `, policy.mark)], ['Records are kept', e.days === undefined ? 'for ever' : plural(e.days, 'day')],
     ['Appraisal', e.appraisal === 'required' ? 'must have passed before records are erased' : 'not asked for'], ['Statement', untrusted(e.statement)],
     ['In force', mark('stated', 'That no newer policy follows it is the ledger\'s word.')],
   ]);

@@ -5,7 +5,7 @@ import { checker } from '../check.js';
 import { fill, h, pairs, say, table } from '../dom.js';
 import { getJSON, setToken, token } from '../net.js';
 import { forget, openLog, pinned, seen, setPin } from '../session.js';
-import { count, hash, loading, notice, time, untrusted } from '../show.js';
+import { count, hash, loading, notice, plural, time, untrusted } from '../show.js';
 
 const MAX_TRUST = 1 << 21; // bytes of a folder's files
 
@@ -121,12 +121,12 @@ function words(s) {
   const grades = { certificate: 'a certificate of a TPM vendor', pinned: 'an endorsement key that the operator listed', 'first-use': 'any TPM, at first sight', software: 'no TPM at all' };
   return h('ul', { class: 'policy' },
     h('li', {}, `A checkpoint counts if a key of the log signed it and ${s.quorum === 'none' ? 'nothing more: no witness is asked for, so nothing brackets the time' : `witnesses cosigned: ${say(s.quorum)}`}.`),
-    s.quorum !== 'none' && h('li', {}, `So ${s.smallest} witnesses, owned together with the log, could show you another history.`),
-    h('li', {}, `A host is one if ${s.threshold} of ${s.registrars.length} registrars enrolled it, by ${s.grades.map((/** @type {string} */ g) => /** @type {any} */ (grades)[g]).join(', or ')}.`),
+    s.quorum !== 'none' && h('li', {}, `So ${plural(s.smallest, 'witness', 'witnesses')}, owned together with the log, could show you another history.`),
+    h('li', {}, `A host is one if ${s.threshold} of ${plural(s.registrars.length, 'registrar')} enrolled it, by ${s.grades.map((/** @type {string} */ g) => /** @type {any} */ (grades)[g]).join(', or ')}.`),
     s.reason && h('li', {}, 'Keys that no TPM holds are accepted, because: ', untrusted(s.reason), '.'),
-    h('li', {}, s.operators.length ? `${s.operators.length} operators state retention, erasures, holds and verdicts.` : 'Nobody can state retention or erase.'),
+    h('li', {}, s.operators.length ? `Of retention, erasures, holds and verdicts the word is that of ${plural(s.operators.length, 'operator')}.` : 'Nobody can state retention or erase.'),
     h('li', {}, s.allowSHA1 ? 'Records may be bound by SHA-1 alone, which is weak.' : 'Records must be bound by more than SHA-1.'),
-    h('li', {}, s.roots ? `${s.roots} certificates of TPM vendors are roots.` : 'No TPM vendor\'s root is in it.'));
+    h('li', {}, s.roots ? `It has ${plural(s.roots, 'root certificate')} of TPM vendors.` : 'No TPM vendor\'s root is in it.'));
 }
 
 /** @param {any} s */

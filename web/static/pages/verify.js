@@ -6,6 +6,7 @@ import { checkBlob } from '../gather.js';
 import { getBlob, getJSON } from '../net.js';
 import { pinned } from '../session.js';
 import { bytes, count, findings, loading, mark, notice, untrusted, utc } from '../show.js';
+import { noun } from '../verify/text.js';
 import { progress, stepOf } from './segment.js';
 
 /** @param {HTMLElement} at @param {import('../app.js').View} view */
@@ -74,7 +75,7 @@ function report(r, name, size, pin) {
   const reason = /^grade software because (.*)$/m.exec(pin.rules)?.[1];
   return h('section', { class: 'report' }, h('h2', {}, untrusted(name), ` ${bytes(size)} `, mark(r.class, findings(r.findings))),
     h('p', { class: `headline ${r.class}` }, verdict),
-    r.class !== 'contradicted' && h('ul', {}, statements(r.segments).map((s) => h('li', {}, s)), r.successions.map((/** @type {any} */ s) => h('li', {}, `log ${s.from} ended with ${s.size} entries, and log ${s.to} follows it (${s.url}): each names the other`))),
+    r.class !== 'contradicted' && h('ul', {}, statements(r.segments).map((s) => h('li', {}, s)), r.successions.map((/** @type {any} */ s) => h('li', {}, `log ${s.from} ended with ${s.size} ${noun(s.size, 'entry', 'entries')}, and log ${s.to} follows it (${s.url}): each names the other`))),
     r.findings.length > 0 && findings(r.findings),
     r.newest && r.class !== 'contradicted' && h('p', {}, `Proven by log ${r.newest.log} at size ${r.newest.size}, witnessed by ${utc(r.newest.witnessed)}. Whether newer records exist, no bundle can say.`),
     r.newest && r.class !== 'contradicted' && reason && h('p', {}, `The trust folder accepts keys that no TPM holds, because: ${reason}.`));
@@ -108,8 +109,8 @@ function statement(s) {
   else if (!s.replayed) t += ', not looked at; the register values before and after stand';
   if (s.count) t += `, measured ${s.recordsNotBefore ? `not before ${utc(s.recordsNotBefore)} and ` : ''}before the quote`;
   t += `, quoted not before ${utc(s.notBefore)} and not after ${utc(s.notAfter)}`;
-  if (s.violations) t += `; ${s.violations} violations, whose contents no register binds`;
-  if (s.unattested) t += `; ${s.unattested} records that no register binds`;
+  if (s.violations) t += `; ${s.violations} ${noun(s.violations, 'violation')}, whose contents no register binds`;
+  if (s.unattested) t += `; ${s.unattested} ${noun(s.unattested, 'record')} that no register binds`;
   if (s.grade !== 'certificate') t += `; the AK is enrolled at grade ${s.grade}`;
   return t;
 }

@@ -193,6 +193,9 @@ export class Lines {
   }
 }
 
+/** What so many are called, for people. @param {bigint | number} n @param {string} one @param {string} [many] */
+export const noun = (n, one, many = `${one}s`) => (Number(n) === 1 ? one : many);
+
 /** One of some words. @param {string[]} words */
 export const oneOf = (...words) => (/** @type {string} */ s) => {
   if (!words.includes(s)) throw new FormatError(`want one of ${words.join(', ')}`);

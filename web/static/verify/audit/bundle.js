@@ -4,7 +4,7 @@
 import { BundleError, openBundle, sourceOf } from '../bundle.js';
 import { parseEntry } from '../entry.js';
 import { MAX_STATEMENT } from '../statement.js';
-import { FormatError } from '../text.js';
+import { FormatError, noun } from '../text.js';
 import { Hosts } from './host.js';
 import { Places } from './place.js';
 import { Report, subjectOf } from './report.js';
@@ -130,7 +130,7 @@ class Check {
     this.report.check('7', 'bundle', 'the newest checkpoint is as new as the trust folder demands');
     const vouched = [...this.places.receipts.values()].reduce((t, r) => (r.notBefore > t ? r.notBefore : t), 0n);
     if (!vouched || vouched > this.now + MAX_SKEW || this.now > vouched + maxAge) {
-      this.report.add('checkpoint-stale', vouched ? `a quorum of witnesses saw the newest checkpoint ${this.now - vouched} seconds ago, and the trust folder allows ${maxAge}`
+      this.report.add('checkpoint-stale', vouched ? `a quorum of witnesses saw the newest checkpoint ${this.now - vouched} ${noun(this.now - vouched, 'second')} ago, and the trust folder allows ${maxAge}`
         : 'no quorum of witnesses states when it saw the newest checkpoint');
     }
   }

@@ -4,7 +4,7 @@ import { checkCertificates } from '../certificate.js';
 import { parseEvidence } from '../evidence.js';
 import { keyOf, parseAK, parseEK } from '../key.js';
 import { signedBy } from '../statement.js';
-import { FormatError } from '../text.js';
+import { FormatError, noun } from '../text.js';
 
 /**
  * @typedef {import('../statement.js').Statement & {leaf: string}} Enrolment
@@ -40,14 +40,14 @@ function checkKeys(report, subject, e, chains) {
  * @returns {Promise<string | undefined>}
  */
 async function wrongEvidence(e, bytes, trust, found) {
-  if (BigInt(bytes.length) !== e.evidence.size) return `the evidence has ${bytes.length} bytes, not ${e.evidence.size}`;
+  if (BigInt(bytes.length) !== e.evidence.size) return `the evidence has the size ${bytes.length}, not ${e.evidence.size}`;
   const evidence = parseEvidence(bytes);
   if (!evidence.ek) return e.grade === 'software' ? undefined : `grade ${e.grade} wants an EK`;
   if (e.grade === 'software') return 'grade software has no EK';
   const ek = parseEK(evidence.ek);
   found(keyOf(ek));
   if (ek.name !== e.ek) return `the name of the EK is ${ek.name}`;
-  if (evidence.activations.length < trust.rules.threshold) return `${evidence.activations.length} activations, of ${trust.rules.threshold}`;
+  if (evidence.activations.length < trust.rules.threshold) return `of ${trust.rules.threshold} ${noun(trust.rules.threshold, 'activation')} it has ${evidence.activations.length}`;
   return e.grade === 'certificate' ? checkCertificates(evidence.certificates, ek, trust.roots) : undefined;
 }
 
@@ -62,7 +62,7 @@ export async function checkEnrolment(report, subject, e, trust, chains, evidence
   const signers = await signedBy(e, trust.rules.registrars);
   if (!signers) report.add('enrolment-unsigned', 'a line by a registrar does not verify', e.leaf);
   else if (signers.length < trust.rules.threshold) {
-    report.add('enrolment-unsigned', `${signers.length} registrars have signed, of ${trust.rules.threshold}`, e.leaf);
+    report.add('enrolment-unsigned', `of ${trust.rules.threshold} ${noun(trust.rules.threshold, 'registrar')} that the rules demand, ${signers.length} signed`, e.leaf);
   }
   report.check('8.3.5', subject, 'the rules accept the grade');
   if (!trust.rules.grades.includes(e.grade)) report.add('enrolment-grade', `the rules do not accept grade ${e.grade}`, e.leaf);

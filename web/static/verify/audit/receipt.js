@@ -5,7 +5,7 @@ import { verifyLine } from '../cosignature.js';
 import { rootFromPath } from '../merkle.js';
 import { ED25519, names } from '../note.js';
 import { parseProof } from '../proof.js';
-import { FormatError, equal, parseHex } from '../text.js';
+import { FormatError, equal, noun, parseHex } from '../text.js';
 
 /**
  * @typedef {object} Verified a checkpoint that a log of the policy signed and the quorum has cosigned
@@ -71,7 +71,7 @@ export async function verifyCheckpoint(policy, bytes) {
   if (c.extensions.length && !whole) throw new CheckError('checkpoint-signature', 'it has extension lines, which an ML-DSA-44 signature does not cover');
   if (bad) throw new CheckError('cosignature-invalid', `the line by the witness ${bad} does not verify`);
   if (!policy.meets(new Set(cosignatures.map((s) => s.witness.name)))) {
-    throw new CheckError('quorum-not-met', `${cosignatures.length} cosignatures do not meet the quorum ${policy.quorum}`);
+    throw new CheckError('quorum-not-met', `the quorum ${policy.quorum} is not met by ${cosignatures.length} ${noun(cosignatures.length, 'cosignature')}`);
   }
   return { checkpoint: c, unknown, notBefore: policy.notBefore(cosignatures), notAfter: policy.notAfter(cosignatures) };
 }

@@ -6,7 +6,7 @@ import { DEFAULT_PCR, byRegister, extendable } from '../pcr.js';
 import { Replayer, dataDigest, extension } from '../replay.js';
 import { newSHA256 } from '../sha.js';
 import { bootAggregate, checkAggregate } from '../template.js';
-import { FormatError, equal, hex } from '../text.js';
+import { FormatError, equal, hex, noun } from '../text.js';
 
 /** @typedef {import('../segment.js').Segment & {leaf: string}} Segment */
 
@@ -103,7 +103,7 @@ export async function checkRecords(report, s, payload, { was, partial, progress 
     }
   }
   if (BigInt(payload.size) !== s.payload.size || hex(digest.digest()) !== s.payload.digest) {
-    report.add('payload-digest', `the records have ${payload.size} bytes, and not the size and SHA-256 that the leaf states`, s.leaf);
+    report.add('payload-digest', `the records have ${payload.size} ${noun(payload.size, 'byte')}, and not the size and SHA-256 that the leaf states`, s.leaf);
     return undefined;
   }
   report.check('8.2.12', subject, 'the records are a measurement list, and the body is what they give');
@@ -131,13 +131,13 @@ function checkEach(report, walk) {
   }
   const missing = [...named].filter((pcr) => !stated.has(pcr));
   if (missing.length) report.add('quote-selection', `records name PCR ${listed(missing)}, which base does not state`, s.leaf);
-  if (unextendable.size) report.add('record-unattested', `${counts.unattested} records name PCR ${listed(unextendable)}`, s.leaf);
+  if (unextendable.size) report.add('record-unattested', `${counts.unattested} ${noun(counts.unattested, 'record names', 'records name')} PCR ${listed(unextendable)}`, s.leaf);
 }
 
 /** What the body owes the whole list. @param {import('./report.js').Report} report @param {Walk} walk @param {Segment | undefined} was @param {boolean} partial */
 function checkBody(report, walk, was, partial) {
   const { s, counts } = walk;
-  if (counts.count !== s.count) report.add('body-mismatch', `count is ${s.count}, and there are ${counts.count} records`, s.leaf);
+  if (counts.count !== s.count) report.add('body-mismatch', `count is ${s.count}, and the records are ${counts.count}`, s.leaf);
   if (hex(walk.tree.root()) !== s.records) report.add('body-mismatch', 'records is not the root over the records', s.leaf);
   if (!walk.lastBound) report.add('body-mismatch', 'the last record is one that no register binds', s.leaf);
   const extra = unaccounted(walk, was, partial);

@@ -1,7 +1,7 @@
 // Statements of operators, each against those before it: FORMAT.md, section 8.4.
 
 import { signedBy } from '../statement.js';
-import { binaryString } from '../text.js';
+import { binaryString, noun } from '../text.js';
 
 const DAY = 86400n; // seconds
 
@@ -99,7 +99,7 @@ export class Statements {
     const { notBefore, notAfter } = this.log.bounds(leaf);
     const { days } = this.policy;
     if (days === undefined) return 'the policy keeps records forever';
-    if (by && notBefore && by < notBefore + days * DAY) return `it is not ${days} days old`;
+    if (by && notBefore && by < notBefore + days * DAY) return `it is not ${days} ${noun(days, 'day')} old`;
     for (const h of this.holds.values()) {
       // A time that nothing bounds from below is not below 0.
       if ((h.host === '*' || h.host === segment.host) && h.from <= notBefore && notAfter && notAfter <= h.to) return `the hold ${h.leaf} covers it`;

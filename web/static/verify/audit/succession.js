@@ -42,7 +42,7 @@ export function checkSuccession(report, s, { receipt, freeze, valid, frozen, log
   }
   const [size, root] = s.final;
   const tree = frozen.checkpoint;
-  if (size !== frozen.index + 1n) return refuse('statement-invalid', `the final tree has ${frozen.index + 1n} entries, not ${size}`);
+  if (size !== frozen.index + 1n) return refuse('statement-invalid', `the final tree has the size ${frozen.index + 1n}, not ${size}`);
   if (tree.size === size && hex(tree.root) !== root) return refuse('statement-invalid', 'the final tree has another root');
   if (tree.size !== size) return undefined; // a finding of the log that went on
   return { from: s.predecessor, size, to: s.log, url: f.url };
