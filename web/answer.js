@@ -4,6 +4,7 @@
 // answer is JSON with its length before it.
 
 import { stdin, stdout } from 'node:process';
+import { across } from './static/verify/audit/across.js';
 import { checkBundle } from './static/verify/audit/bundle.js';
 import { checkRecord } from './static/verify/audit/record.js';
 import { Report } from './static/verify/audit/report.js';
@@ -26,6 +27,12 @@ const QUESTIONS = {
       ].join(' ')).sort(),
       findings: r.findings.map((f) => `${f.code}: ${f.subject}: ${f.text}`),
     };
+  },
+  async a(policy, rules, root, ...bundles) {
+    const list = [];
+    for (const b of bundles) list.push({ name: `${list.length}.tar`, history: (await checkBundle(parseTrust(policy, rules, [root]), b)).history });
+    const found = across(list);
+    return { codes: [...new Set(found.map((f) => f.code))].sort(), findings: found.map((f) => `${f.code}: ${f.subject}: ${f.text}`) };
   },
   e: (entry) => ({ leaf: parseEntry(entry).leaf }),
   p: (policy) => ({ quorum: parsePolicy(policy).smallest() }),

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
+import { across } from './static/verify/audit/across.js';
 import { checkBundle } from './static/verify/audit/bundle.js';
 import { CheckError, verifyReceipt } from './static/verify/audit/receipt.js';
 import { checkRecord } from './static/verify/audit/record.js';
@@ -43,6 +44,25 @@ test('bundles', async (t) => {
   // Of a log or an index, and of the time of the check: no bundle shows it.
   const served = ['log-tiles', 'log-rollback', 'search-foreign', 'search-omitted', 'checkpoint-stale'];
   assert.deepEqual([...seen].sort(), Object.keys(CODES).filter((c) => !served.includes(c)).sort(), 'each code has a vector');
+});
+
+test('bundles held to one another', async (t) => {
+  for (const v of json('vectors/across.json')) {
+    await t.test(v.name, async () => {
+      const bundles = [];
+      for (const name of v.bundles) {
+        const { class: found, history } = await checkBundle(trustFolder(`vectors/${v.trust}`), bytes(`vectors/${name}`));
+        assert.notEqual(found, 'contradicted', name);
+        bundles.push({ name, history });
+      }
+      for (const order of [bundles, bundles.toReversed()]) {
+        const steps = [];
+        const findings = across(order, (s) => steps.push(s));
+        assert.deepEqual([...new Set(findings.map((f) => f.code))].sort(), v.codes);
+        assert.deepEqual(steps.flatMap((s) => s.findings), findings);
+      }
+    });
+  }
 });
 
 test('entries', async (t) => {

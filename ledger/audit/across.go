@@ -15,9 +15,10 @@ type chainPlace struct {
 }
 
 // Across holds bundles to one another that were each checked with the same trust
-// folder: what one of them cannot show, that a log signed two trees of one size or
-// took two entries for one place of a host's chain, two of them can. Names are the
-// bundles', for people.
+// folder: what one of them cannot show, that a log signed two trees of one size, went
+// on after its end or took two entries for one place of a host's chain, two of them
+// can. Names are the bundles', for people. It follows FORMAT.md, "Holding bundles to
+// one another".
 func Across(names []string, reports []*Report) []ledger.Finding {
 	c := &bundleCheck{Report: &Report{}, roots: make(map[treeID]ledger.Hash), nodes: make(map[nodeID]ledger.Hash)}
 	chains := make(map[chainPlace]int) // the first report that has it
@@ -46,8 +47,22 @@ func Across(names []string, reports []*Report) []ledger.Finding {
 		}
 	}
 	c.oneTree()
+	c.ended(names, reports)
 	slices.SortFunc(c.Findings, func(a, b ledger.Finding) int {
 		return cmp.Or(cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Text, b.Text))
 	})
 	return c.Findings
+}
+
+// ended holds the end of each log in one bundle to its trees in the others.
+func (c *bundleCheck) ended(names []string, reports []*Report) {
+	for i, r := range reports {
+		for log, size := range r.ends {
+			for k, other := range reports {
+				if longest := longestTree(other.trees, log); k != i && longest > size {
+					c.find(ledger.LogFrozen, names[k], "log %s has a tree of %d entries, and %s has its end at %d", log, longest, names[i], size)
+				}
+			}
+		}
+	}
 }

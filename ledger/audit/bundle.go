@@ -29,6 +29,7 @@ type Report struct {
 	trees  map[treeID]ledger.Hash // roots, of every checkpoint that verified
 	nodes  map[nodeID]ledger.Hash
 	chains map[chainPlace]ledger.Hash
+	ends   map[string]uint64 // size of the final tree, by origin
 }
 
 // Class returns the report's verdict.
@@ -95,7 +96,7 @@ func CheckBundle(trust *ledger.Trust, b *ledger.Bundle) (*Report, error) {
 		}
 	}
 	c.oneTree()
-	r.trees, r.nodes, r.chains = c.roots, c.nodes, make(map[chainPlace]ledger.Hash)
+	r.trees, r.nodes, r.chains, r.ends = c.roots, c.nodes, make(map[chainPlace]ledger.Hash), make(map[string]uint64)
 	for _, it := range items {
 		if _, ok := it.entry.(ledger.HostEntry); ok {
 			chain, n := it.place()

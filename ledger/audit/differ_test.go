@@ -102,6 +102,8 @@ func (q question) answer() opinion {
 	switch q.kind {
 	case 'b':
 		return bundleOpinion(q.parts)
+	case 'a':
+		return acrossOpinion(q.parts)
 	case 'e':
 		if _, err := ledger.ParseEntry(q.parts[0]); err != nil {
 			return opinion{Refused: true, Why: err.Error()}
@@ -133,6 +135,40 @@ func (q question) answer() opinion {
 		return recordOpinion(q.parts)
 	}
 	panic("unknown kind")
+}
+
+// checked is what Go finds in a bundle, with a trust folder of one root.
+func checked(trust [][]byte, raw []byte) (*audit.Report, error) {
+	t, err := ledger.ParseTrust(trust[0], trust[1], trust[2])
+	if err != nil {
+		return nil, err
+	}
+	b, err := ledger.OpenBundle(bytes.NewReader(raw), int64(len(raw)))
+	if bad, ok := err.(*ledger.BundleError); ok {
+		return &audit.Report{Findings: []ledger.Finding{{Code: bad.Code}}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return audit.CheckBundle(t, b)
+}
+
+func acrossOpinion(parts [][]byte) opinion {
+	var names []string
+	var reports []*audit.Report
+	for i, raw := range parts[3:] {
+		r, err := checked(parts[:3], raw)
+		if err != nil {
+			return opinion{Refused: true, Why: err.Error()}
+		}
+		names, reports = append(names, fmt.Sprintf("%d.tar", i)), append(reports, r)
+	}
+	found := &audit.Report{Findings: audit.Across(names, reports)}
+	o := opinion{Codes: append([]ledger.Code{}, codes(found)...)}
+	for _, f := range found.Findings {
+		o.Findings = append(o.Findings, f.String())
+	}
+	return o
 }
 
 func recordOpinion(parts [][]byte) opinion {
@@ -200,9 +236,9 @@ func (q question) same(g, j opinion) string {
 		return "one refuses: Go " + fmt.Sprint(g.Refused, " ", g.Why) + "; JavaScript " + fmt.Sprint(j.Refused, " ", j.Why)
 	case g.Refused:
 		return ""
-	case q.kind != 'b' && g.Facts != j.Facts:
+	case q.kind != 'b' && q.kind != 'a' && g.Facts != j.Facts:
 		return "facts: Go " + g.Facts + "; JavaScript " + j.Facts
-	case q.kind == 'b' && (g.Class != j.Class || !slices.Equal(g.Codes, j.Codes)):
+	case (q.kind == 'b' || q.kind == 'a') && (g.Class != j.Class || !slices.Equal(g.Codes, j.Codes)):
 		return fmt.Sprint("findings: Go ", g.Class, " ", g.Codes, "; JavaScript ", j.Class, " ", j.Codes)
 	case q.kind == 'b' && !slices.Equal(g.Segments, j.Segments):
 		return "segments: Go\n" + strings.Join(g.Segments, "\n") + "\nJavaScript\n" + strings.Join(j.Segments, "\n")
@@ -250,6 +286,8 @@ func TestDiffer(t *testing.T) {
 		kind := string(q.kind)
 		if q.kind == 'b' {
 			kind += " " + g.Class
+		} else if q.kind == 'a' {
+			kind += fmt.Sprint(" ", g.Codes)
 		} else {
 			kind += fmt.Sprint(" refused ", g.Refused)
 		}

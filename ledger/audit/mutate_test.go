@@ -83,7 +83,7 @@ func (m *mutator) oneIn(n int) bool { return m.rand.IntN(n) == 0 }
 func pick[T any](m *mutator, list []T) T { return list[m.rand.IntN(len(list))] }
 
 func (m *mutator) question() question {
-	switch n := m.rand.IntN(22); {
+	switch n := m.rand.IntN(24); {
 	case n == 0:
 		b := pick(m, m.bundles)
 		return question{b.name + ": bytes of the bundle", 'b', append([][]byte{m.bytes(b.raw)}, b.trust...)}
@@ -110,18 +110,51 @@ func (m *mutator) question() question {
 		return question{v.Name, 'd', [][]byte{segment, m.text(proof)}}
 	case n < 14:
 		return m.certified()
+	case n >= 22:
+		return m.across()
 	default:
 		return m.rebuilt()
 	}
 }
 
+// across holds altered bundles to one another, and to those that they were. One that
+// shows two histories by itself is not among them: which of the two it stands for
+// nobody says.
+func (m *mutator) across() question {
+	b := m.readable()
+	what, parts := "held to one another", slices.Clone(b.trust)
+	one := m.oneIn(2) // of one history, but for what is altered
+	for range 2 + m.rand.IntN(2) {
+		for {
+			q := m.fileOf(b)
+			if !one {
+				q = m.rebuilt()
+			}
+			r, err := checked(b.trust, q.parts[0])
+			if err == nil && !slices.Contains(codes(r), ledger.LogSplit) {
+				what, parts = what+"; "+q.what, append(parts, q.parts[0])
+				break
+			}
+			one = false // it may split whatever is altered
+		}
+	}
+	return question{what, 'a', parts}
+}
+
 // file alters one file of a bundle, or leaves it out, or puts another in its
 // place, and makes the manifest anew.
-func (m *mutator) file() question {
-	b := pick(m, m.bundles)
-	for len(b.files) == 0 {
-		b = pick(m, m.bundles)
+func (m *mutator) file() question { return m.fileOf(m.readable()) }
+
+// readable picks a bundle that can be read.
+func (m *mutator) readable() loadedBundle {
+	for {
+		if b := pick(m, m.bundles); len(b.files) > 0 {
+			return b
+		}
 	}
+}
+
+func (m *mutator) fileOf(b loadedBundle) question {
 	files := slices.Clone(b.files)
 	i := m.rand.IntN(len(files))
 	f := files[i]
@@ -151,7 +184,7 @@ func (m *mutator) file() question {
 	}
 	var out bytes.Buffer
 	if err := ledger.WriteBundle(&out, files); err != nil { // two files of one name
-		return m.file()
+		return m.fileOf(b)
 	}
 	return question{b.name + ": " + name + " " + what, 'b', append([][]byte{out.Bytes()}, b.trust...)}
 }

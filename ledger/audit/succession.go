@@ -28,16 +28,24 @@ func (c *bundleCheck) frozen(items []item) {
 		if !ok || it.receipt == nil || c.state.freezes[it.leaf] == nil {
 			continue
 		}
-		longest := uint64(0)
-		for tree := range c.roots {
-			if tree.origin == f.Log {
-				longest = max(longest, tree.size)
-			}
+		size := it.receipt.Index + 1
+		if before, found := c.ends[f.Log]; !found || size < before {
+			c.ends[f.Log] = size
 		}
-		if longest > it.receipt.Index+1 {
+		if longest := longestTree(c.roots, f.Log); longest > size {
 			c.find(ledger.LogFrozen, it.subject, "entry %d ended log %s, and the log has a tree of %d entries", it.receipt.Index, f.Log, longest)
 		}
 	}
+}
+
+// longestTree returns the size of a log's largest tree, 0 if it has none.
+func longestTree(trees map[treeID]ledger.Hash, log string) (size uint64) {
+	for tree := range trees {
+		if tree.origin == log {
+			size = max(size, tree.size)
+		}
+	}
+	return size
 }
 
 // successions: SPEC: 10. A log that follows another one names, in its first entry,

@@ -189,7 +189,7 @@ func makeVectors(t *testing.T) {
 	m.makeRows()
 	slices.SortFunc(m.bundles, func(a, b bundleVector) int { return strings.Compare(a.Name, b.Name) })
 	m.writeJSON("bundles.json", m.bundles)
-	for name, make := range map[string]func(){"entries.json": m.makeEntries, "records.json": m.makeRecords} {
+	for name, make := range map[string]func(){"entries.json": m.makeEntries, "records.json": m.makeRecords, "across.json": m.makeAcross} {
 		if _, err := os.Stat(filepath.Join(vectorDir, name)); err != nil {
 			make()
 		}

@@ -27,6 +27,7 @@ import { checkFrozen, checkSuccession } from './succession.js';
  * @property {number} entries
  * @property {{log: string, size: bigint, witnessed: bigint} | undefined} newest checkpoint
  * @property {{from: string, size: bigint, to: string, url: string}[]} successions
+ * @property {import('./across.js').History} history what other bundles can contradict
  */
 
 /** Bytes of a small file that are read at most: over it, no format allows them. */
@@ -52,6 +53,8 @@ class Check {
     this.hosts = new Hosts({ ...this, read, listener });
     /** @type {Result['successions']} */
     this.successions = [];
+    /** Sizes of final trees, by origin. @type {Map<string, bigint>} */
+    this.ends = new Map();
   }
 
   /** The bytes of a file that is not large, undefined where it is not at hand. @param {string} name */
@@ -142,7 +145,9 @@ class Check {
     for (const s of statements.valid.values()) {
       if (s.kind === 'freeze') {
         report.check('8.1.9', subjectOf(/** @type {any} */ (s)), 'the log did not go on after it');
-        checkFrozen(report, s, receipts.get(s.leaf), checkpoints);
+        const size = checkFrozen(report, s, receipts.get(s.leaf), checkpoints);
+        const before = this.ends.get(s.log);
+        if (size && !(before && before <= size)) this.ends.set(s.log, size);
       } else if (s.kind === 'succession') {
         report.check('8.1.10', subjectOf(/** @type {any} */ (s)), 'the log that it follows ended, and names it');
         const found = checkSuccession(report, s, {
@@ -163,6 +168,7 @@ class Check {
       entries: this.leaves,
       newest: this.places.newest(),
       successions: this.successions,
+      history: { roots: this.places.trees.roots, nodes: this.places.trees.nodes, sequences: this.hosts.sequences, ends: this.ends },
     };
   }
 }
@@ -184,6 +190,6 @@ export async function checkBundle(trust, bundle, listener = {}) {
     if (!(e instanceof BundleError)) throw e;
     report.add(e.code, e.message, undefined, e.file);
     report.done();
-    return { class: report.verdict(), findings: report.findings, segments: [], entries: 0, newest: undefined, successions: [] };
+    return { class: report.verdict(), findings: report.findings, segments: [], entries: 0, newest: undefined, successions: [], history: { roots: new Map(), nodes: new Map(), sequences: new Map(), ends: new Map() } };
   }
 }

@@ -32,6 +32,8 @@ export class Hosts {
     this.chains = new Chains();
     /** @type {import('./facts.js').Facts[]} */
     this.segments = [];
+    /** Which entry has each place of each chain. @type {Map<string, string>} leaf hashes by log, host and sequence */
+    this.sequences = new Map();
   }
 
   /** Steps 4 and 6. */
@@ -41,6 +43,7 @@ export class Hosts {
       let last = -1n;
       const entries = this.places.ordered(this.entries.values(), (e) => 'sequence' in e && chainOf(e) === chain, (e) => /** @type {any} */ (e).sequence);
       for (const e of entries) {
+        this.sequences.set(`${chain} ${/** @type {any} */ (e).sequence}`, e.leaf);
         if (!(await this.checkHostEntry(/** @type {any} */ (e)))) continue;
         const index = this.places.receipts.get(e.leaf)?.index;
         this.report.check('8.1.6', subjectOf(e), 'the log has the entry after the one before it');

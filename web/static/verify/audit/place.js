@@ -1,7 +1,7 @@
 // Where in the log entries stand, and between which times: FORMAT.md, section 8.1
 // steps 3 and 5.
 
-import { equal, hex } from '../text.js';
+import { hex } from '../text.js';
 import { CheckError, verifyCheckpoint, verifyReceipt } from './receipt.js';
 import { subjectOf } from './report.js';
 import { Trees } from './tree.js';
@@ -100,16 +100,10 @@ export class Places {
   /** Step 3, of all checkpoints. */
   checkSplit() {
     this.report.check('8.1.3', 'log', 'no tree of a log rules out another');
-    /** @type {Map<string, string>} */
-    const roots = new Map();
     for (const c of this.checkpoints) {
-      const key = `${c.origin} ${c.size}`;
-      const root = hex(c.root);
-      if ((roots.get(key) ?? root) !== root) this.report.add('log-split', `the log signed two trees of ${c.size}`, undefined, c.origin);
-      roots.set(key, root);
-      const proven = this.trees.root(c.origin, c.size);
-      if (proven && !equal(proven, c.root)) this.report.add('log-split', `the proofs give another root of the tree of ${c.size}`, undefined, c.origin);
+      if (Trees.note(this.trees.roots, `${c.origin} ${c.size}`, c.root)) this.report.add('log-split', `the log signed two trees of ${c.size}`, undefined, c.origin);
     }
+    for (const tree of this.trees.ruledOut()) this.report.add('log-split', 'the proofs give another root of this tree', undefined, tree);
   }
 
   /** Entries in the order of their indexes, those whose proof fails after them. @param {Iterable<Entry>} entries @param {(e: Entry) => boolean} which @param {(e: Entry) => bigint} [first] what they are ordered by before */

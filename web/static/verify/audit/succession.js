@@ -9,11 +9,13 @@ import { hex } from '../text.js';
  * @typedef {import('../checkpoint.js').Checkpoint} Checkpoint
  */
 
-/** Step 9. @param {Report} report @param {Statement} freeze @param {Receipt | undefined} receipt @param {Checkpoint[]} checkpoints that verified */
+/** Step 9. Returns the size of the final tree. @param {Report} report @param {Statement} freeze @param {Receipt | undefined} receipt @param {Checkpoint[]} checkpoints that verified */
 export function checkFrozen(report, freeze, receipt, checkpoints) {
-  if (!receipt) return;
-  const larger = checkpoints.filter((c) => c.origin === freeze.log && c.size > receipt.index + 1n);
-  if (larger.length) report.add('log-frozen', `the log ended at ${receipt.index + 1n}, and a checkpoint is of ${larger[0].size}`, freeze.leaf);
+  if (!receipt) return undefined;
+  const size = receipt.index + 1n;
+  const larger = checkpoints.find((c) => c.origin === freeze.log && c.size > size);
+  if (larger) report.add('log-frozen', `the log ended at ${size}, and a checkpoint is of ${larger.size}`, freeze.leaf);
+  return size;
 }
 
 /**

@@ -5,11 +5,19 @@
 import { nodeHash, sha256 } from '../hash.js';
 import { equal, parseHex } from '../text.js';
 
-/** The complete nodes of logs, by origin, level and index. */
 export class Trees {
   constructor() {
-    /** @type {Map<string, Uint8Array>} */
+    /** The complete nodes of logs. @type {Map<string, Uint8Array>} by origin, level and index */
     this.nodes = new Map();
+    /** The trees that logs signed. @type {Map<string, Uint8Array>} roots by origin and size */
+    this.roots = new Map();
+  }
+
+  /** Notes a hash. Returns whether there was another one. @param {Map<string, Uint8Array>} map @param {string} key @param {Uint8Array} hash */
+  static note(map, key, hash) {
+    const before = map.get(key);
+    if (!before) map.set(key, hash);
+    return before !== undefined && !equal(before, hash);
   }
 
   /**
@@ -25,10 +33,7 @@ export class Trees {
     let hash = parseHex(leaf);
     const note = (/** @type {bigint} */ i, /** @type {Uint8Array} */ h) => {
       if (i >= size >> level) return; // it has leaves that are yet to come
-      const key = `${origin} ${level} ${i}`;
-      const before = this.nodes.get(key);
-      split ||= before !== undefined && !equal(before, h);
-      if (!before) this.nodes.set(key, h);
+      split = Trees.note(this.nodes, `${origin} ${level} ${i}`, h) || split;
     };
     const up = () => {
       [level, at, last] = [level + 1n, at >> 1n, last >> 1n];
@@ -42,6 +47,15 @@ export class Trees {
       note(at, hash);
     }
     return split;
+  }
+
+  /** Trees that were signed with another root than the proofs give. */
+  ruledOut() {
+    return [...this.roots].filter(([tree, root]) => {
+      const [origin, size] = tree.split(' ');
+      const proven = this.root(origin, BigInt(size));
+      return proven && !equal(proven, root);
+    }).map(([tree]) => tree);
   }
 
   /** A tree's root from its complete subtrees, undefined where they are not all known. @param {string} origin @param {bigint} size */
