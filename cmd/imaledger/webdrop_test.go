@@ -107,33 +107,35 @@ func TestWebDrop(t *testing.T) {
 	b.clean(proxy.url)
 }
 
+// startWeb has the tool serve the pages, and returns their URL.
+func startWeb(t *testing.T, trust string, args ...string) string {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	out, in := io.Pipe()
+	ended := make(chan int)
+	go func() {
+		ended <- cli.Run(ctx, "imaledger", run, append([]string{"web", "--listen", "127.0.0.1:0", "--trust", trust}, args...), nil, in, t.Output())
+	}()
+	t.Cleanup(func() {
+		stop()
+		if code := <-ended; code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+	})
+	line := make([]byte, 100)
+	n, err := out.Read(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSuffix(strings.TrimSpace(string(line[:n])), "/")
+}
+
 // TestWebCommand: the tool serves the pages before a ledger, from which it only reads,
 // and of a folder of bundles.
 func TestWebCommand(t *testing.T) {
 	s, b := startSite(t), startBrowser(t)
 	trust := filepath.Join(s.dir, "trust")
-	start := func(args ...string) string {
-		t.Helper()
-		ctx, stop := context.WithCancel(context.Background())
-		out, in := io.Pipe()
-		ended := make(chan int)
-		go func() {
-			ended <- cli.Run(ctx, "imaledger", run, append([]string{"web", "--listen", "127.0.0.1:0", "--trust", trust}, args...), nil, in, t.Output())
-		}()
-		t.Cleanup(func() {
-			stop()
-			if code := <-ended; code != 0 {
-				t.Errorf("exit code %d", code)
-			}
-		})
-		line := make([]byte, 100)
-		n, err := out.Read(line)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.TrimSuffix(strings.TrimSpace(string(line[:n])), "/")
-	}
-	url := start("--ledger", s.url)
+	url := startWeb(t, trust, "--ledger", s.url)
 	b.open(url, "#/trust")
 	if text := b.text("main"); !strings.Contains(text, "This server offers a trust folder") {
 		t.Errorf("it offers no trust folder:\n%s", text)
@@ -181,7 +183,7 @@ func TestWebCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	b = startBrowser(t)
-	url = start(folder)
+	url = startWeb(t, trust, folder)
 	b.open(url, "#/verify")
 	b.pin(s)
 	b.until(`document.querySelectorAll("main li a").length === 2`)

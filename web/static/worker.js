@@ -2,6 +2,7 @@
 // are {id, step}, {id, progress} and at last {id, result} or {id, error}. Requests are
 // worked on one after the other.
 
+import { across } from './verify/audit/across.js';
 import { checkBundle } from './verify/audit/bundle.js';
 import { CheckError, verifyCheckpoint } from './verify/audit/receipt.js';
 import { parseCheckpoint } from './verify/checkpoint.js';
@@ -88,6 +89,9 @@ const WORK = {
     });
     return { ...result, findings: result.findings.map(told) };
   },
+
+  /** Bundles held to one another. */
+  across: ({ bundles }, tell) => across(bundles, (step) => tell({ step: { ...step, findings: step.findings.map(told) } })).map(told),
 
   /** Takes a segment's records, to be looked at. */
   async records({ blob, leaf }, tell) {

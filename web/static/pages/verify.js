@@ -1,4 +1,4 @@
-// Verify: a bundle is dropped here, and never leaves the page. It works offline.
+// Verify: bundles are dropped here, and never leave the page. It works offline.
 
 import { Checker } from '../check.js';
 import { fill, h, say } from '../dom.js';
@@ -17,35 +17,64 @@ export async function show(at, view) {
   view.signal.addEventListener('abort', () => own.end());
   const ready = h('span', { role: 'status' }, 'The verifier is being loaded.');
   own.ask('ready', {}).then(() => fill(ready, 'The verifier is loaded.'), () => fill(ready, 'The verifier could not be loaded: load this page again.'));
-  const input = h('input', { type: 'file', id: 'file', onchange: () => take(/** @type {any} */ (input).files[0]) });
-  const zone = h('div', { class: 'drop' }, h('label', { for: 'file' }, 'Drop a bundle of evidence here, or choose one'), input, h('p', { class: 'small' }, 'It stays in this page: nothing is sent, and it works with the network off. ', ready));
+  const input = h('input', { type: 'file', id: 'file', multiple: true, onchange: () => take(/** @type {any} */ (input).files) });
+  const zone = h('div', { class: 'drop' }, h('label', { for: 'file' }, 'Drop a bundle of evidence here, or several, or choose them'), input,
+    h('p', { class: 'small' }, 'They stay in this page: nothing is sent, and it works with the network off. Several are held to one another too. ', ready));
   for (const kind of ['dragover', 'dragleave', 'drop']) {
     zone.addEventListener(kind, (/** @type {any} */ e) => {
       e.preventDefault();
       zone.classList.toggle('over', kind === 'dragover');
-      if (kind === 'drop' && e.dataTransfer.files[0]) take(e.dataTransfer.files[0]);
+      if (kind === 'drop') take(e.dataTransfer.files);
     });
   }
   const listed = h('div', {});
   fill(at, h('h1', {}, 'Verify'), !pinned() && notice('unpinned', 'By whose keys?', h('p', {}, h('a', { href: '#/trust' }, 'Pin a trust folder'), ' first. It must not come with the evidence.')), zone, listed, out);
-  const take = (/** @type {File} */ file) => check(file, file.name, out, view, own).catch((e) => !view.signal.aborted && fill(out, notice('error', 'The file cannot be checked', e.message)));
-  if (view.args[0]) {
-    fill(out, loading('Fetching the bundle'));
-    await check(await getBlob(`bundles/${encodeURIComponent(view.args[0])}`, 2 ** 31), view.args[0], out, view, own);
+  const take = (/** @type {FileList} */ files) => checkAll([...files].map((blob) => ({ name: blob.name, blob })), out, view, own)
+    .catch((e) => !view.signal.aborted && fill(out, notice('error', 'The file cannot be checked', e.message)));
+  if (view.args.length) {
+    fill(out, loading('Fetching'));
+    const bundles = [];
+    for (const name of view.args) bundles.push({ name, blob: await getBlob(`bundles/${encodeURIComponent(name)}`, 2 ** 31) });
+    await checkAll(bundles, out, view, own);
     return;
   }
   const names = await getJSON('bundles.json').catch(() => undefined);
   if (view.signal.aborted || !Array.isArray(names?.bundles)) return;
-  fill(listed, h('h2', {}, 'Bundles in this folder'), names.bundles.length ? h('ul', {}, names.bundles.map((/** @type {any} */ b) => h('li', {}, h('a', { href: `#/verify/${encodeURIComponent(b.name)}` }, untrusted(b.name)), ` ${bytes(b.size)}`))) : notice('empty', 'There is none', 'A bundle is a file that ends in .tar.'));
+  const hrefOf = (/** @type {any[]} */ list) => `#/verify/${list.map((b) => encodeURIComponent(b.name)).join('/')}`;
+  fill(listed, h('h2', {}, 'Bundles in this folder'), names.bundles.length ? h('ul', {}, names.bundles.map((/** @type {any} */ b) => h('li', {}, h('a', { href: hrefOf([b]) }, untrusted(b.name)), ` ${bytes(b.size)}`))) : notice('empty', 'There is none', 'A bundle is a file that ends in .tar.'),
+    names.bundles.length > 1 && h('p', {}, h('a', { href: hrefOf(names.bundles) }, `Check all ${names.bundles.length}, and hold them to one another`)));
 }
 
-/** @param {Blob} file @param {string} name @param {HTMLElement} out @param {import('../app.js').View} view @param {Checker} own */
-async function check(file, name, out, view, own) {
+/** @param {{name: string, blob: Blob}[]} bundles @param {HTMLElement} out @param {import('../app.js').View} view @param {Checker} own */
+async function checkAll(bundles, out, view, own) {
+  if (!bundles.length) return;
   const pin = pinned();
   if (!pin) {
     fill(out, notice('unpinned', 'Undecided: no trust folder is pinned', h('p', {}, h('a', { href: '#/trust' }, 'Pin one'), ', and the bundle can be checked.')));
     return;
   }
+  // Whoever drops others meanwhile takes this from the page.
+  const all = h('div', {});
+  fill(out, all);
+  const histories = [];
+  for (const { name, blob } of bundles) {
+    const at = h('div', {});
+    all.append(at);
+    const result = await check(blob, name, at, view, own, pin);
+    if (view.signal.aborted) return;
+    histories.push({ name, history: result.history });
+  }
+  if (bundles.length === 1) return;
+  const found = await own.ask('across', { bundles: histories });
+  if (view.signal.aborted) return;
+  all.prepend(h('section', { class: 'report across' }, h('h2', {}, `${bundles.length} bundles, held to one another`),
+    found.length ? [h('p', { class: 'headline contradicted' }, 'CONTRADICTED: the bundles do not belong to one history.'), findings(found)]
+      : h('p', {}, `Nothing in one of the ${bundles.length} bundles contradicts another.`)));
+  say(`${bundles.length} bundles: ${found.length ? 'contradicted' : 'nothing in one contradicts another'}`);
+}
+
+/** @param {Blob} file @param {string} name @param {HTMLElement} out @param {import('../app.js').View} view @param {Checker} own @param {import('../session.js').Pin} pin */
+async function check(file, name, out, view, own, pin) {
   const { bar, tell } = progress();
   const steps = h('ol', { class: 'steps' });
   const working = h('div', {}, loading(`Checking ${name}`), bar);
@@ -59,10 +88,11 @@ async function check(file, name, out, view, own) {
     },
     progress: (p) => tell(p.part, p.done, p.total),
   }, own);
-  if (view.signal.aborted) return;
+  if (view.signal.aborted) return result;
   if (made > 2000) steps.append(h('li', {}, `and ${count(made - 2000)} more`), ...failed.slice(0, 1000).map(stepOf));
   fill(out, report(result, name, file.size, pin), h('h2', {}, `Checks made: ${count(made)}`), h('details', { open: result.class !== 'verified' || made < 60 }, h('summary', {}, 'Each step, by its number in FORMAT.md, section 8'), steps));
   say(`${name}: ${result.class}`);
+  return result;
 }
 
 /** The tool's report, in its words. @param {any} r @param {string} name @param {number} size @param {import('../session.js').Pin} pin */
