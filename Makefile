@@ -44,7 +44,7 @@ $(CACHE)/versitygw:
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt these" >&2; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags guest ./cmd/imaledger-agent
+	$(GO) vet -tags guest ./cmd/imaledger-agent ./cmd/imaledger
 	$(GO) vet -tags web ./ledger/audit
 	$(GO) mod tidy -diff
 	$(GO) vet -tags figures $(FIGURES)
@@ -104,6 +104,11 @@ $(CACHE)/stock:
 
 guest: tools $(IMALEDGER_KERNEL) $(IMALEDGER_STOCK_KERNEL)
 	$(GO) test -tags guest -run '^TestGuest' -count $(GUEST_COUNT) -timeout $(GUEST_COUNT)h ./cmd/imaledger-agent
+
+# The evidence of a guest that browser tests look at. The folder must not be there.
+.PHONY: guest-evidence
+guest-evidence: tools $(IMALEDGER_KERNEL) $(IMALEDGER_STOCK_KERNEL)
+	$(GO) test -tags guest -run '^TestGuestPages$$' -count 1 -timeout 60m ./cmd/imaledger-agent -keep-evidence $(CURDIR)/cmd/imaledger/testdata/guest/new
 
 # Keys in a HashiCorp Vault, which is built once, for some minutes, and kept.
 IMALEDGER_VAULT ?= $(CACHE)/vault
