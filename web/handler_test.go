@@ -15,7 +15,7 @@ import (
 // written: nobody builds them. What is over is most of it the verifier's comments.
 const (
 	maxPages    = 180_000 // bytes of all that is not the verifier, before compression
-	maxVerifier = 250_000
+	maxVerifier = 225_000
 	maxSent     = 150_000 // bytes of all of it as they are sent
 )
 

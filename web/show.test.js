@@ -17,7 +17,7 @@ test('one is one, and all else are many', () => {
 // What is never one, or is no number.
 const NOT_COUNTED = /^(is|was|has|as|this|does|names|follows|begins|comes|covers|wants|ms)$/;
 const MANY = {
-  'pages/verify.js': ['${bundles.length} bundles', '${bundles.length} bundles', '${bundles.length} bundles', '${n} segments'], 'pages/host.js': ['${segments.length} segments'], 'pages/segment.js': ['${count(s.count)} records', '${days.toFixed(1)} days'],
+  'pages/verify.js': ['${bundles.length} bundles', '${bundles.length} bundles', '${bundles.length} bundles', '${n} segments'], 'pages/host.js': ['${segments.length} segments'], 'pages/segment.js': ['${count(s.count)} records'],
   'pages/records.js': ['${count(r.name.length)} characters'], 'show.js': ['${count(text.length)} characters'],
   'net.js': ['${max} bytes'], 'verify/bundle.js': ['${FOLDERS[folder]} bytes'], 'verify/pcr.js': ['${bank.size} bytes'], 'verify/text.js': ['${limit} bytes', '${limit} bytes'], 'verify/entry.js': ['${limit} bytes'],
   'verify/statement.js': ['${MAX_ERASED} lines'], 'verify/audit/join.js': ['${q.resetCount - before.resetCount} times'],

@@ -1,11 +1,13 @@
-// The worker's protocol, and what the verifier is made of.
+// The worker, and what the verifier is made of.
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
-import { answer } from './static/verify/worker.js';
+import { answer } from './static/worker.js';
 import { sha1, sha256, sha384, sha512, BANKS } from './static/verify/hash.js';
+import { openBundle, sourceOf } from './static/verify/bundle.js';
+import { parseEntry } from './static/verify/entry.js';
 import { sm3 } from './static/verify/sm3.js';
 import { hex } from './static/verify/text.js';
 import { RecordTree, consistent, rootFromPath } from './static/verify/merkle.js';
@@ -13,40 +15,50 @@ import { leafHash, nodeHash } from './static/verify/hash.js';
 
 const testdata = new URL('../ledger/testdata/', import.meta.url);
 const bytes = (name) => new Uint8Array(readFileSync(new URL(name, testdata)));
-const trust = () => ({ policy: bytes('vectors/trust/1/policy'), rules: bytes('vectors/trust/1/rules'), roots: [bytes('vectors/trust/1/roots/vendor.pem')] });
+const text = (name) => readFileSync(new URL(name, testdata), 'utf8');
+const texts = { policy: text('vectors/trust/1/policy'), rules: text('vectors/trust/1/rules'), roots: [text('vectors/trust/1/roots/vendor.pem')] };
 
-async function ask(request) {
+async function ask(what, args) {
   const messages = [];
-  await answer(request, (m) => messages.push(structuredClone(m)));
+  await answer({ id: 7, what, args }, (m) => messages.push(structuredClone(m)));
   return messages;
 }
 
 test('a bundle, step by step', async () => {
-  for (const bundle of [bytes('vectors/bundles/good.tar'), new Blob([bytes('vectors/bundles/good.tar')])]) {
-    const messages = await ask({ id: 7, kind: 'bundle', bundle, trust: trust() });
+  for (const blob of [bytes('vectors/bundles/good.tar'), new Blob([bytes('vectors/bundles/good.tar')])]) {
+    const messages = await ask('bundle', { texts, blob });
     assert.ok(messages.every((m) => m.id === 7));
-    const last = messages.at(-1);
-    assert.equal(last.type, 'result');
-    assert.equal(last.result.class, 'verified');
-    const steps = new Set(messages.filter((m) => m.type === 'step').map((m) => m.step.step));
+    const { result } = messages.at(-1);
+    assert.equal(result.class, 'verified');
+    const steps = new Set(messages.filter((m) => m.step).map((m) => m.step.step));
     for (const step of ['8.1.1', '8.1.2', '8.1.3', '8.1.5', '8.1.6', '8.1.8', '8.3.1', '8.3.2', '8.3.6',
       ...Array.from({ length: 14 }, (_, i) => `8.2.${i + 1}`)]) assert.ok(steps.has(step), `step ${step}`);
-    assert.ok(messages.some((m) => m.type === 'progress' && m.part === 'stock 1'));
+    const [{ result: found }] = (await ask('across', { bundles: [{ name: 'a', history: result.history }, { name: 'b', history: result.history }] })).slice(-1);
+    assert.deepEqual(found, []);
   }
 });
 
-test('a trust folder at fault is told from evidence at fault', async () => {
-  const [error] = await ask({ id: 1, kind: 'bundle', bundle: bytes('vectors/bundles/good.tar'), trust: { ...trust(), policy: new Uint8Array(0) } });
-  assert.deepEqual([error.type, error.trust], ['error', true]);
+test('what a file is at fault for is told from what the verifier is', async () => {
+  const [wrong] = await ask('bundle', { texts: { ...texts, policy: '' }, blob: bytes('vectors/bundles/good.tar') });
+  assert.equal(wrong.format, true);
+  const [broken] = await ask('bundle', { texts, blob: undefined });
+  assert.equal(broken.format, false);
 });
 
-test('a record', async () => {
-  const v = JSON.parse(readFileSync(new URL('vectors/records.json', testdata), 'utf8'))[0];
-  const [segment, proof] = [v.segment, v.proof].map((s) => new Uint8Array(Buffer.from(s, 'base64')));
-  const messages = await ask({ id: 2, kind: 'record', segment, proof });
-  assert.equal(messages.at(-1).result.claim.bound, true);
-  const [error] = await ask({ id: 3, kind: 'record', segment, proof: segment });
-  assert.equal(error.type, 'error');
+test('records of a segment, and the proof of each', async () => {
+  const bundle = bytes('vectors/bundles/good.tar');
+  const files = await openBundle(sourceOf(bundle));
+  const read = (name) => bundle.slice(files.get(name).at, files.get(name).at + files.get(name).size);
+  const leaf = [...files.keys()].filter((n) => n.startsWith('leaves/')).map(read).find((b) => parseEntry(b).kind === 'segment');
+  const [{ result: summary }] = (await ask('records', { blob: new Blob([read(`payloads/${parseEntry(leaf).payload.digest}`)]), leaf })).slice(-1);
+  assert.equal(BigInt(summary.count), parseEntry(leaf).count);
+  for (let index = 0; index < summary.count; index++) {
+    for (const sealed of [false, true]) {
+      const [{ result }] = await ask('proof', { index, sealed });
+      assert.deepEqual(result.findings, []);
+      assert.deepEqual([result.claim.sealed, result.claim.inBoot], [sealed, parseEntry(leaf).first + BigInt(index)]);
+    }
+  }
 });
 
 test('hashes are those of OpenSSL, at every length around a block', () => {

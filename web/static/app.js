@@ -52,7 +52,7 @@ async function route() {
     if (here) a.setAttribute('aria-current', 'page');
     else a.removeAttribute('aria-current');
   }
-  const known = Object.hasOwn(PAGES, page) ? /** @type {any} */ (PAGES)[page] : undefined;
+  const known = Object.hasOwn(PAGES, page) ? PAGES[page] : undefined;
   const title = (/** @type {string} */ t) => {
     if (!signal.aborted) document.title = `${t} – imaledger`;
   };
@@ -74,14 +74,14 @@ async function route() {
     await show(at, { args, query, signal, title });
     if (!signal.aborted) say(`${document.title.replace(/ – .*/, '')} is shown`);
   } catch (e) {
-    if (signal.aborted || /** @type {any} */ (e).name === 'AbortError') return;
+    if (signal.aborted || e.name === 'AbortError') return;
     at.querySelectorAll('.loading').forEach((l) => l.remove());
     if (!at.querySelector('h1')) at.prepend(h('h1', {}, known[0]));
     at.append(problem(e));
   }
 }
 
-/** What went wrong, and the mend. @param {any} e */
+/** What went wrong, and the mend. */
 function problem(e) {
   if (e instanceof NoLists) {
     return notice('empty', 'This server keeps no lists', h('p', {}, 'It serves the files of a log alone. ',
@@ -122,7 +122,7 @@ function banner(log) {
 
 addEventListener('hashchange', route);
 addEventListener('trust', () => banner());
-addEventListener('log', (e) => banner(/** @type {any} */ (e).detail));
+addEventListener('log', (e) => banner(e.detail));
 document.querySelector('.skip')?.addEventListener('click', (e) => {
   e.preventDefault();
   main.focus();

@@ -4,7 +4,7 @@
 
 const url = new URL('./worker.js', import.meta.url).href;
 // Where the browser has them, only this policy makes what a worker is started from.
-const policy = /** @type {any} */ (globalThis).trustedTypes?.createPolicy('imaledger', { createScriptURL: () => url });
+const policy = globalThis.trustedTypes?.createPolicy('imaledger', { createScriptURL: () => url });
 
 /** The bytes are not what they should be; not a fault of the verifier. */
 export class InputError extends Error {}

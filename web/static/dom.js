@@ -30,7 +30,7 @@ function set(e, props) {
   for (const [key, value] of Object.entries(props)) {
     if (value === undefined || value === null || value === false) continue;
     if (key.startsWith('on')) e.addEventListener(key.slice(2), value);
-    else if (key === 'value') /** @type {any} */ (e).value = value;
+    else if (key === 'value') e.value = value;
     else e.setAttribute(key, value === true ? '' : String(value));
   }
 }

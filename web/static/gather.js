@@ -42,7 +42,7 @@ export class Evidence {
 
   /** @param {string} folder @param {string} hash @param {Uint8Array | Blob} content @param {string} [digest] */
   add(folder, hash, content, digest) {
-    const blob = content instanceof Blob ? content : new Blob([/** @type {any} */ (content)]);
+    const blob = content instanceof Blob ? content : new Blob([content]);
     const sum = digest ?? hex(sha256(/** @type {Uint8Array} */ (content)));
     this.files.set(`${folder}/${hash}`, { name: `${folder}/${hash}`, blob, digest: sum });
   }
@@ -55,7 +55,7 @@ export class Evidence {
     try {
       const path = await this.log.tree.path(e.index);
       const head = `c2sp.org/tlog-proof@v1\nindex ${e.index}\n${path.map((p) => base64(p) + '\n').join('')}\n`;
-      this.add('proofs', e.leaf, new Uint8Array(await new Blob([head, /** @type {any} */ (this.log.raw)]).arrayBuffer()));
+      this.add('proofs', e.leaf, new Uint8Array(await new Blob([head, this.log.raw]).arrayBuffer()));
     } catch (error) {
       this.notes.push(noted('proof-missing', `entry ${e.index}`, `the tree cannot be read: ${/** @type {Error} */ (error).message}`, e.leaf));
     }
@@ -114,7 +114,7 @@ export class Evidence {
     /** @type {BlobPart[]} */
     const parts = [];
     for (const [name, content, size] of /** @type {[string, any, number][]} */ ([['manifest', manifest, manifest.length], ...files.map((f) => [f.name, f.blob, f.blob.size])])) {
-      parts.push(/** @type {any} */ (tarHeader(name, size)), content, new Uint8Array((512 - (size % 512)) % 512));
+      parts.push(tarHeader(name, size), content, new Uint8Array((512 - (size % 512)) % 512));
     }
     parts.push(new Uint8Array(1024));
     return new Blob(parts, { type: 'application/x-tar' });
@@ -147,9 +147,9 @@ export async function checkBlob(blob, listener, by = checker(), texts = pinned()
  */
 export function stateOf(result, leaf, evidence) {
   if (result.unpinned) return { state: 'undecided', findings: [] };
-  const other = (/** @type {any} */ f) => f.entry && f.entry !== leaf && evidence.entries.get(f.entry)?.entry?.kind === 'segment';
-  const about = result.findings.filter((/** @type {any} */ f) => f.class === 'contradicted' || !other(f));
-  const state = about.some((/** @type {any} */ f) => f.class === 'contradicted') ? 'contradicted' : about.some((/** @type {any} */ f) => f.class === 'undecided') ? 'undecided' : 'verified';
+  const other = (f) => f.entry && f.entry !== leaf && evidence.entries.get(f.entry)?.entry?.kind === 'segment';
+  const about = result.findings.filter((f) => f.class === 'contradicted' || !other(f));
+  const state = about.some((f) => f.class === 'contradicted') ? 'contradicted' : about.some((f) => f.class === 'undecided') ? 'undecided' : 'verified';
   return { state, findings: about };
 }
 
@@ -221,7 +221,7 @@ export class NoLists extends Error {}
 export async function chainOf(log, host, from, limit) {
   try {
     const page = await getJSON(`host/${encodeURIComponent(host)}/chain?from=${from}&limit=${limit}`);
-    return { newest: Number(page.newest), entries: page.entries.filter((/** @type {any} */ e) => e.index < log.size), stated: true };
+    return { newest: Number(page.newest), entries: page.entries.filter((e) => e.index < log.size), stated: true };
   } catch (e) {
     if (statusOf(e) !== 404 || (await hasLists())) throw e;
   }

@@ -23,7 +23,7 @@ const MAX_JSON = 16 << 20;
 async function limited(r, path, max, progress) {
   const parts = [];
   let size = 0;
-  for (const reader = /** @type {any} */ (r.body).getReader(); ; ) {
+  for (const reader = r.body.getReader(); ; ) {
     const { done, value } = await reader.read();
     if (done) break;
     size += value.length;
@@ -52,7 +52,7 @@ export async function getBlob(path, max, { progress, signal, wait, fresh } = {})
     r = await fetch(new URL(path, base), { headers, signal, redirect: 'error', credentials: 'same-origin', cache: fresh ? 'no-store' : 'default' });
     if (r.ok) return await limited(r, path, max, progress);
   } catch (e) {
-    if (e instanceof NetError || /** @type {any} */ (e).name === 'AbortError') throw e;
+    if (e instanceof NetError || e.name === 'AbortError') throw e;
     throw new NetError(path, 0, 'no answer');
   }
   let text = r.statusText || String(r.status);

@@ -12,6 +12,7 @@ import { extendable } from './verify/pcr.js';
 import { parseRecordProof } from './verify/recordproof.js';
 import { dataDigest, extension } from './verify/replay.js';
 import { banksOf } from './verify/segment.js';
+import { namesOf, valuesOf } from './verify/template.js';
 import { binaryString, bytesOf, concat, hex } from './verify/text.js';
 import { sourceOf, chunks } from './verify/bundle.js';
 import { textOf } from './show.js';
@@ -19,13 +20,10 @@ import { textOf } from './show.js';
 const VIOLATION = 1;
 const UNBOUND = 2; // no register binds it
 
-/** The templates of the kernel whose first fields are a digest and a name. */
-const NAMED = new Set(['ima-ng', 'ima-sig', 'ima-ngv2', 'ima-sigv2', 'ima-buf', 'ima-modsig', 'evm-sig']);
-
 export class Records {
   /** @param {Blob} blob @param {Uint8Array} leaf of the segment @param {(done: number, total: number) => void} progress */
   static async open(blob, leaf, progress) {
-    const s = /** @type {any} */ (parseEntry(leaf));
+    const s = parseEntry(leaf);
     const all = new Records(s, leaf, blob.size);
     const source = sourceOf(blob);
     for await (const piece of chunks(source, 0, blob.size)) {
@@ -72,9 +70,9 @@ export class Records {
     if (i + 1 >= this.pcrs.length) {
       for (const key of /** @type {const} */ (['offsets', 'pcrs', 'flags', 'templates'])) {
         const old = this[key];
-        const grown = new /** @type {any} */ (old.constructor)(2 * old.length);
+        const grown = new old.constructor(2 * old.length);
         grown.set(old);
-        /** @type {any} */ (this)[key] = grown;
+        this[key] = grown;
       }
     }
     const name = binaryString(r.name);
@@ -153,7 +151,7 @@ export class Records {
     return {
       i, pcr: r.pcr, template: textOf(r.name), violation: r.violation, unbound: !!(this.flags[i] & UNBOUND), stored: hex(r.digest),
       ...said(r, s.list.littleEndian), raw: r.raw.slice(), offset: this.offsets[i],
-      extends: extendable(r.pcr) ? s.styles.map((/** @type {any} */ x) => [x.bank.name, hex(extension(r, x.bank, x.style))]) : [],
+      extends: extendable(r.pcr) ? s.styles.map((x) => [x.bank.name, hex(extension(r, x.bank, x.style))]) : [],
       listBank: s.list.bank.name, inBoot: s.first + BigInt(i),
     };
   }
@@ -218,7 +216,7 @@ export class Records {
     const r = altered.parsed(i);
     const place = r.data.byteOffset + (isLegacy(r.name) ? 0 : r.data.length >> 1);
     payload[place] ^= 1;
-    const style = s.styles.find((/** @type {any} */ x) => x.bank === s.list.bank)?.style ?? 'digest';
+    const style = s.styles.find((x) => x.bank === s.list.bank)?.style ?? 'digest';
     if (!r.violation) payload.set(dataDigest(r, s.list.bank, style), start + 4);
     const tree = new RecordTree();
     for (let n = 0; n < this.count; n++) tree.add(altered.raw(n));
@@ -232,29 +230,16 @@ export class Records {
 
 /** What a record says of itself, as far as it has the kernel's form. @param {import('./verify/list.js').Record} r @param {boolean} littleEndian */
 function said(r, littleEndian) {
-  const template = binaryString(r.name);
   const d = r.data;
   if (isLegacy(r.name)) return { name: textOf(d.subarray(24)), digest: `sha1:${hex(d.subarray(0, 20))}`, fields: [] };
-  const fields = fieldsOf(d, littleEndian);
-  if (!NAMED.has(template) || !fields || fields.length < 2) return { name: '', digest: '', fields: fields ?? [] };
-  const [digest, name] = fields;
-  const zero = digest.indexOf(0);
-  return {
-    name: textOf(name[name.length - 1] === 0 ? name.subarray(0, -1) : name),
-    digest: zero < 0 ? hex(digest) : textOf(digest.subarray(0, zero)) + hex(digest.subarray(zero + 1)),
-    fields: fields.slice(2),
-  };
-}
-
-/** @param {Uint8Array} d @param {boolean} littleEndian */
-function fieldsOf(d, littleEndian) {
-  const view = new DataView(d.buffer, d.byteOffset, d.length);
-  const list = [];
-  for (let at = 0; at < d.length; ) {
-    const length = at + 4 <= d.length ? view.getUint32(at, littleEndian) : Infinity;
-    if (at + 4 + length > d.length || list.length > 15) return undefined;
-    list.push(d.slice(at + 4, at + 4 + length));
-    at += 4 + length;
+  const names = namesOf(r.name) ?? [];
+  const out = { name: '', digest: '', fields: /** @type {[string, Uint8Array][]} */ ([]) };
+  for (const [i, v] of (valuesOf(d, littleEndian) ?? []).entries()) {
+    const field = names[i];
+    const zero = field === 'd' ? -1 : v.indexOf(0); // that has no algorithm before it
+    if (/^n(-ng)?$/.test(field)) out.name = textOf(v[v.length - 1] === 0 ? v.subarray(0, -1) : v);
+    else if (/^d(-ng|-ngv2)?$/.test(field)) out.digest = zero < 0 ? hex(v) : textOf(v.subarray(0, zero)) + hex(v.subarray(zero + 1));
+    else out.fields.push([field ?? `${i + 1}`, v.slice()]);
   }
-  return list;
+  return out;
 }

@@ -103,7 +103,7 @@ async function readLog() {
   const v = await checker().ask('checkpoint', { texts: pin, bytes: raw });
   Object.assign(log, { findings: v.findings, witnesses: v.witnesses, notBefore: v.notBefore ?? 0n, notAfter: v.notAfter ?? 0n, unknown: v.unknown ?? [] });
   log.state = v.findings.length ? v.findings[0].class : 'verified';
-  const codes = v.findings.map((/** @type {any} */ f) => f.code);
+  const codes = v.findings.map((f) => f.code);
   if (codes.includes('checkpoint-signature') || codes.includes('checkpoint-unknown-log')) {
     log.alarm = 'The log does not sign with a key that you pinned. Either it has another key now, or this is not the log. Believe nothing here before you know which.';
   }

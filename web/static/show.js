@@ -33,6 +33,15 @@ export const finding = (f) => h('li', { class: `finding ${f.class}` },
 /** @param {any[]} list */
 export const findings = (list) => (list.length ? h('ul', { class: 'findings' }, list.map(finding)) : h('p', {}, 'Nothing was found against it.'));
 
+/** Why nothing is decided by a browser in which nothing is pinned. */
+export const UNPINNED = 'No trust folder is pinned in this browser.';
+
+/** What stands behind a check's mark. @param {any} result of the check @param {any[]} list what it found of the thing marked */
+export const reasons = (result, list) => (result.unpinned ? UNPINNED : findings(list));
+
+/** What there is to say against a log. @param {import('./session.js').Log} log */
+export const against = (log) => h('div', {}, log.reasons.map((r) => h('p', {}, r)), log.findings.length > 0 && findings(log.findings));
+
 const local = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
 export const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
@@ -50,11 +59,15 @@ export function time(seconds) {
 /** How long ago, roughly. @param {bigint | number} seconds */
 export function ago(seconds) {
   const s = Math.round(Date.now() / 1000 - Number(seconds));
-  if (s < 0) return 'ahead of this machine\'s clock';
+  return s < 0 ? 'ahead of this machine\'s clock' : `${duration(s)} ago`;
+}
+
+/** How long, roughly. @param {number} s seconds */
+export function duration(s) {
   for (const [unit, n] of /** @type {[string, number][]} */ ([['day', 86400], ['hour', 3600], ['minute', 60]])) {
-    if (s >= 2 * n) return `${plural(Math.floor(s / n), unit)} ago`;
+    if (s >= 2 * n) return plural(Math.floor(s / n), unit);
   }
-  return `${s} s ago`;
+  return `${s} s`;
 }
 
 /** Hex, whole to copy and cut to look at. @param {string} hex */
@@ -78,7 +91,6 @@ const SHORT = 512; // characters of a name that are shown at once
 
 /** @param {string} c */
 const escape = (c) => (/[\udc80-\udcff]/.test(c) ? `\\x${hex2(c.charCodeAt(0) - 0xdc00)}` : c === '\\' ? '\\\\' : c === ' ' ? '\\x20' : c.codePointAt(0) < 0x80 ? `\\x${hex2(c.codePointAt(0))}` : `\\u{${c.codePointAt(0).toString(16)}}`);
-/** @param {any} n */
 const hex2 = (n) => n.toString(16).padStart(2, '0');
 
 /** Text in runs: what can be seen, and escapes of what cannot. @param {string} text @returns {any[]} */
@@ -125,11 +137,13 @@ export function textOf(b) {
   return out;
 }
 
+/** Where a host is shown, or a segment of it, or a record of that. @param {any[]} place host, sequence, record */
+export const hrefOf = (...place) => `#/hosts/${place.map(encodeURIComponent).join('/')}`;
 /** A host's, as a link. @param {string} name */
-export const hostLink = (name) => h('a', { href: `#/hosts/${encodeURIComponent(name)}` }, untrusted(name));
+export const hostLink = (name) => h('a', { href: hrefOf(name) }, untrusted(name));
 /** @param {string} name @param {any} sequence @param {any} [label] */
 export const segmentLink = (name, sequence, label) =>
-  h('a', { href: `#/hosts/${encodeURIComponent(name)}/${sequence}`, 'aria-label': `${label ?? `#${sequence}`}, ${name} segment ${sequence}` }, label ?? `#${sequence}`);
+  h('a', { href: hrefOf(name, sequence), 'aria-label': `${label ?? `#${sequence}`}, ${name} segment ${sequence}` }, label ?? `#${sequence}`);
 
 /** What stands where there is nothing, or not yet, or not for you. @param {string} kind @param {string} title @param {any[]} text */
 export const notice = (kind, title, ...text) => h('section', { class: `notice ${kind}`, role: kind === 'error' || kind === 'alarm' ? 'alert' : undefined },

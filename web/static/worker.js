@@ -105,14 +105,18 @@ const WORK = {
   forged: ({ at }) => records?.forged(at),
 };
 
-let queue = Promise.resolve();
-self.onmessage = ({ data: { id, what, args } }) => {
-  queue = queue.then(async () => {
-    try {
-      self.postMessage({ id, result: await WORK[what](args, (message) => self.postMessage({ id, ...message })) });
-    } catch (e) {
-      const error = /** @type {any} */ (e);
-      self.postMessage({ id, error: error instanceof FormatError ? error.message : `${error.name}: ${error.message}`, format: error instanceof FormatError });
-    }
-  });
-};
+/** Answers a request. @param {{id: number, what: string, args: any}} request @param {(message: any) => void} post */
+export async function answer({ id, what, args }, post) {
+  try {
+    post({ id, result: await WORK[what](args, (message) => post({ id, ...message })) });
+  } catch (e) {
+    post({ id, error: e instanceof FormatError ? e.message : `${e.name}: ${e.message}`, format: e instanceof FormatError });
+  }
+}
+
+if (typeof WorkerGlobalScope !== 'undefined') {
+  let queue = Promise.resolve();
+  self.onmessage = ({ data }) => {
+    queue = queue.then(() => answer(data, (message) => self.postMessage(message)));
+  };
+}

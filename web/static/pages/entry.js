@@ -3,7 +3,7 @@
 import { fill, h, pairs, save } from '../dom.js';
 import { Evidence, entryAt, stateOf } from '../gather.js';
 import { openLog } from '../session.js';
-import { bytes, findings, hash, hostLink, loading, mark, segmentLink, time, untrusted } from '../show.js';
+import { bytes, findings, hash, hostLink, loading, mark, reasons, segmentLink, time, untrusted } from '../show.js';
 import { binaryString } from '../verify/text.js';
 
 /** @param {HTMLElement} at @param {import('../app.js').View} view */
@@ -19,13 +19,13 @@ export async function show(at, view) {
   const { state, findings: found } = stateOf(result, e.leaf, evidence);
   const b = e.entry;
   const text = binaryString(e.bytes.subarray(0, b ? e.bytes.length - 1 - 36 * b.addenda.length : e.bytes.length));
-  fill(at, h('h1', {}, `Entry ${index} `, mark(/** @type {any} */ (state), result.unpinned ? 'No trust folder is pinned in this browser.' : findings(found))),
+  fill(at, h('h1', {}, `Entry ${index} `, mark(state, reasons(result, found))),
     b?.kind === 'segment' && h('p', {}, 'A segment: ', segmentLink(b.host, b.sequence, `segment #${b.sequence} of ${b.host}`), ' shows and checks all of it. Here it is checked alone.'),
     pairs([
       ['Kind', b ? b.kind : 'malformed'], ...(b?.host ? /** @type {[string, any][]} */ ([['Host', b.host === '*' ? 'all' : hostLink(b.host)]]) : []),
       ...(b?.time ? /** @type {[string, any][]} */ ([['Time, its signer\'s word', time(b.time)]]) : []),
       ['Leaf hash', hash(e.leaf)], ['Size', bytes(e.bytes.length)],
-      ['Bytes', h('span', {}, h('button', { onclick: () => save(`${e.leaf}.entry`, [/** @type {any} */ (e.bytes)]) }, 'Save the entry'), ' ',
+      ['Bytes', h('span', {}, h('button', { onclick: () => save(`${e.leaf}.entry`, [e.bytes]) }, 'Save the entry'), ' ',
         h('button', { onclick: () => save('evidence.tar', [evidence.bundle()]) }, 'Save the evidence'))],
     ]),
     e.malformed && h('p', {}, e.malformed),

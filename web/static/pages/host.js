@@ -4,7 +4,7 @@ import { fill, h, pairs, save, say, table } from '../dom.js';
 import { Evidence, chainOf, commandFor, entryAt, entryByLeaf, stateOf } from '../gather.js';
 import { NetError, getJSON } from '../net.js';
 import { openLog } from '../session.js';
-import { bytes, count, findings, loading, mark, plural, segmentLink, time, untrusted, utc } from '../show.js';
+import { against, bytes, count, findings, hrefOf, loading, mark, plural, reasons, segmentLink, time, untrusted, utc } from '../show.js';
 import { parseQuote } from '../verify/quote.js';
 
 const PAGE = 100; // entries
@@ -25,8 +25,8 @@ export async function show(at, view) {
   const list = [];
   for (let i = 0; i < places.length; i += 8) {
     list.push(...await Promise.all(places.slice(i, i + 8).map((p) => entryAt(log, p.index, p.leaf))));
-    /** @type {any} */ (progress).max = places.length;
-    /** @type {any} */ (progress).value = list.length;
+    progress.max = places.length;
+    progress.value = list.length;
     if (view.signal.aborted) return;
   }
   const evidence = new Evidence(log);
@@ -37,7 +37,7 @@ export async function show(at, view) {
   const size = segments.reduce((n, e) => n + Number(e.entry.payload.size), 0);
   const draw = async () => {
     let result = await evidence.check();
-    if (result.findings.some((/** @type {any} */ f) => f.code === 'gap') && await addAcknowledgements(evidence, host)) result = await evidence.check();
+    if (result.findings.some((f) => f.code === 'gap') && await addAcknowledgements(evidence, host)) result = await evidence.check();
     if (view.signal.aborted) return;
     fill(at, head, body({ host, log, list, segments, evidence, result, size, newest, from, fetch: () => fetchAll() }));
     say(`${host}: ${result.class}`);
@@ -56,7 +56,7 @@ export async function show(at, view) {
 /** What operators said of gaps, where the server tells. @param {Evidence} evidence @param {string} host */
 async function addAcknowledgements(evidence, host) {
   const page = await getJSON(`hosts?limit=1000&query=${encodeURIComponent(host)}`).catch(() => undefined);
-  const leaves = page?.hosts?.find((/** @type {any} */ x) => x.host === host)?.acknowledged ?? [];
+  const leaves = page?.hosts?.find((x) => x.host === host)?.acknowledged ?? [];
   for (const leaf of leaves.slice(0, 100)) {
     const e = await entryByLeaf(evidence.log, String(leaf)).catch(() => undefined);
     if (e?.entry?.kind === 'acknowledgement') await evidence.addEntry(e);
@@ -75,27 +75,26 @@ async function addEnrolment(evidence, host, first) {
   }
 }
 
-/** @param {any} c */
 function body(c) {
   const { host, log, list, segments, evidence, result, size, newest, from, fetch } = c;
-  const records = segments.reduce((/** @type {number} */ n, /** @type {any} */ e) => n + Number(e.entry.count), 0);
-  const missing = segments.filter((/** @type {any} */ e) => !evidence.files.has(`payloads/${e.entry.payload.digest}`)).length;
+  const records = segments.reduce((/** @type {number} */ n, e) => n + Number(e.entry.count), 0);
+  const missing = segments.filter((e) => !evidence.files.has(`payloads/${e.entry.payload.digest}`)).length;
   const why = result.unpinned ? h('p', {}, 'No trust folder is pinned in this browser. ', h('a', { href: '#/trust' }, 'Pin one'), ', and this history is checked.') : findings(result.findings);
-  const facts = new Map(result.segments.map((/** @type {any} */ f) => [f.leaf, f]));
+  const facts = new Map(result.segments.map((f) => [f.leaf, f]));
   return [
     h('div', { class: 'verdict' }, mark(result.class === 'noted' ? 'verified' : result.class, why), h('p', {}, verdict(c, missing))),
     pairs([
       ['Entries', `#${list[0].entry?.sequence ?? from} to #${list.at(-1).entry?.sequence ?? '?'} of the chain, which the ledger says goes to #${newest}`],
       ['Records', `${count(records)}, ${bytes(size)}`],
-      ['Log', h('span', {}, untrusted(log.origin), ` at ${plural(log.size, 'entry', 'entries')} `, mark(log.state, log.state === 'verified' ? 'Signed, cosigned, and consistent with your last visit.' : h('div', {}, log.reasons.map((/** @type {string} */ r) => h('p', {}, r)), findings(log.findings))))],
+      ['Log', h('span', {}, untrusted(log.origin), ` at ${plural(log.size, 'entry', 'entries')} `, mark(log.state, log.state === 'verified' ? 'Signed, cosigned, and consistent with your last visit.' : against(log)))],
       ['Evidence', h('span', {}, h('button', { onclick: () => save(`${host}.tar`, [evidence.bundle()]) }, 'Save all of it'), ' ', h('code', {}, commandFor(`${host}.tar`)))],
     ]),
     missing > 0 && size > UNASKED && h('p', {}, h('button', { onclick: fetch }, `Fetch and check the records of ${plural(segments.length, 'segment')}`), ` – ${bytes(size)}.`),
     h('h2', {}, 'What is wrong'), wrong(result),
     h('h2', {}, 'Boots'), bands(c, facts),
     h('h2', {}, 'Entries'), entries(c, facts),
-    h('p', {}, from > 0 && h('a', { href: `#/hosts/${encodeURIComponent(host)}?from=${Math.max(0, from - PAGE)}` }, 'Older entries'), ' ',
-      from + list.length <= newest && h('a', { href: `#/hosts/${encodeURIComponent(host)}` }, 'Newest entries')),
+    h('p', {}, from > 0 && h('a', { href: `${hrefOf(host)}?from=${Math.max(0, from - PAGE)}` }, 'Older entries'), ' ',
+      from + list.length <= newest && h('a', { href: hrefOf(host) }, 'Newest entries')),
   ];
 }
 
@@ -104,20 +103,20 @@ function verdict({ result, segments, evidence }, missing) {
   if (result.unpinned) return 'What is below is what the ledger serves; nothing of it is checked.';
   if (result.class === 'contradicted') return 'The evidence does not hold. Nothing is proven where a finding names it.';
   if (result.class === 'verified') return `${segments.length === 1 ? 'The one segment shown is proven: by its' : `All ${segments.length} segments shown are proven: each by its`} TPM's quote, in one chain, with nothing left out between the first and the last. Whether newer ones exist is the ledger's word.`;
+  const open = result.findings.filter((f) => f.class === 'undecided');
+  if (open.every((f) => f.code === 'gap')) return `The history has ${plural(open.length, 'gap')}: records are missing there, and nothing proves what they were. What is shown is proven.`;
   const erased = [...evidence.denied.values()].filter((d) => d === 'erased').length;
   const forbidden = [...evidence.denied.values()].filter((d) => d === 'forbidden').length;
   return `Evidence is missing${missing ? `: the records of ${plural(missing, 'segment')}${erased ? `, ${erased} erased by policy` : ''}${forbidden ? `, ${forbidden} not public` : ''} are not at hand` : ''}. What is said below holds as far as it goes.`;
 }
 
-/** @param {any} result */
 function wrong(result) {
-  const worse = result.findings.filter((/** @type {any} */ f) => f.class !== 'noted');
-  const notes = result.findings.filter((/** @type {any} */ f) => f.class === 'noted');
+  const worse = result.findings.filter((f) => f.class !== 'noted');
+  const notes = result.findings.filter((f) => f.class === 'noted');
   if (result.unpinned) return h('p', {}, 'Nobody has looked yet: no trust root is pinned.');
   return [worse.length ? findings(worse) : h('p', {}, 'Nothing.'), notes.length > 0 && h('details', {}, h('summary', {}, `Worth knowing, and contradicting nothing: ${notes.length}`), findings(notes))];
 }
 
-/** @param {any} e */
 function quoteOf(e) {
   try {
     return parseQuote(e.entry.quote);
@@ -146,13 +145,15 @@ function bands({ host, list, evidence, result }, facts) {
     boot.first ??= f;
     boot.last = f ?? boot.last;
     const { state, findings: found } = stateOf(result, e.leaf, evidence);
-    const own = found.filter((/** @type {any} */ x) => x.entry === e.leaf);
-    const kexecs = own.filter((/** @type {any} */ x) => x.code === 'kexec').length;
-    const erased = own.some((/** @type {any} */ x) => x.code === 'payload-erased');
+    const own = found.filter((x) => x.entry === e.leaf);
+    const kexecs = own.filter((x) => x.code === 'kexec').length;
+    const erased = own.some((x) => x.code === 'payload-erased');
     if (e.entry.join === 'gap') boot.blocks.push(h('li', { class: 'gap', title: `gap: ${e.entry.reason}` }, h('span', {}, 'gap')));
     const words = [`segment ${e.entry.sequence}`, plural(e.entry.count, 'record'), result.unpinned ? 'not checked' : state, kexecs && 'kexec', erased && 'erased', f?.violations && plural(f.violations, 'violation')].filter(Boolean).join(', ');
-    boot.blocks.push(h('li', { class: `segment ${result.unpinned ? 'stated' : state}${erased ? ' erased' : ''}`, 'data-weight': Math.min(9, Math.max(1, Math.round(Math.log2(Number(e.entry.count) + 1)))) },
-      h('a', { href: `#/hosts/${encodeURIComponent(host)}/${e.entry.sequence}`, title: words, 'aria-label': words }, `#${e.entry.sequence}`, kexecs > 0 && h('span', { class: 'kexec', 'aria-hidden': 'true' }, '↻'), f?.violations > 0 && h('span', { class: 'violation', 'aria-hidden': 'true' }, '!'))));
+    const block = h('li', { class: `segment ${result.unpinned ? 'stated' : state}${erased ? ' erased' : ''}` },
+      h('a', { href: hrefOf(host, e.entry.sequence), title: words, 'aria-label': words }, `#${e.entry.sequence}`, kexecs > 0 && h('span', { class: 'kexec', 'aria-hidden': 'true' }, '↻'), f?.violations > 0 && h('span', { class: 'violation', 'aria-hidden': 'true' }, '!')));
+    block.style.flexGrow = String(Math.log2(Number(e.entry.count) + 2));
+    boot.blocks.push(block);
   }
   return h('div', {}, h('ol', { class: 'bands' }, boots.map((b) => h('li', {}, h('div', { class: 'when' }, h('strong', {}, b.label || 'before its first segment'),
     b.first && h('span', {}, h('span', { class: 'nowrap' }, utc(b.first.notBefore)), ' – ', h('span', { class: 'nowrap' }, utc((b.last ?? b.first).notAfter)))), h('ol', { class: 'blocks' }, b.blocks)))),
@@ -161,11 +162,11 @@ function bands({ host, list, evidence, result }, facts) {
 
 /** @param {any} c @param {Map<string, any>} facts */
 function entries({ host, list, evidence, result }, facts) {
-  return table('Entries of the host\'s chain', ['#', 'State', 'Joins', 'Records', 'Quoted not before', 'and not after', 'Index'], list.map((/** @type {any} */ e) => {
+  return table('Entries of the host\'s chain', ['#', 'State', 'Joins', 'Records', 'Quoted not before', 'and not after', 'Index'], list.map((e) => {
     const f = facts.get(e.leaf);
     const { state, findings: found } = stateOf(result, e.leaf, evidence);
-    const own = found.filter((/** @type {any} */ x) => x.entry === e.leaf || x.class === 'contradicted');
-    const m = mark(/** @type {any} */ (state), result.unpinned ? 'No trust folder is pinned in this browser.' : findings(own.length || state === 'verified' ? own : found));
+    const own = found.filter((x) => x.entry === e.leaf || x.class === 'contradicted');
+    const m = mark(state, reasons(result, own.length || state === 'verified' ? own : found));
     const b = e.entry;
     if (b?.kind !== 'segment') return [b ? `#${b.sequence}` : '?', m, b ? `enrolment, grade ${b.grade}` : e.malformed, '', '', '', h('a', { href: `#/entries/${e.index}`, 'aria-label': `entry ${e.index}` }, count(e.index))];
     return [segmentLink(host, b.sequence), m, `${b.join}${b.reason ? ` ${b.reason}` : ''}`, `${count(b.count)} from ${count(b.first)}`,

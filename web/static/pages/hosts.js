@@ -47,14 +47,13 @@ function results(page, { query }) {
   const next = new URLSearchParams(query);
   next.set('after', page.next ?? '');
   return h('div', {}, h('p', {}, plural(page.total, 'host'), query.get('after') && ', a further page'),
-    table('Hosts as the ledger lists them', ['Host', 'Stated', 'Segments', 'Records', 'Grade', 'Newest entry'], page.hosts.map((/** @type {any} */ x) => [
+    table('Hosts as the ledger lists them', ['Host', 'Stated', 'Segments', 'Records', 'Grade', 'Newest entry'], page.hosts.map((x) => [
       hostLink(x.host), states(x), count(x.segments), count(x.records), x.grade,
       x.segments ? [segmentLink(x.host, x.sequence), ` at ${count(x.index)}`] : `#${x.sequence} at ${count(x.index)}`,
     ]), 'hosts'),
     h('p', {}, query.get('after') && [h('a', { href: '#/hosts' }, 'First page'), ' · '], page.next && h('a', { href: `#/hosts?${next}` }, `Next ${PAGE}`)));
 }
 
-/** @param {any} x */
 function states(x) {
   const words = [
     x.conflicts && plural(x.conflicts, 'conflict'), x.gaps && plural(x.gaps, 'gap'),
@@ -68,13 +67,13 @@ async function alone(at, view, log) {
   const list = async () => {
     const progress = h('progress', { max: log.size, 'aria-label': 'entries read' });
     fill(at, h('h1', {}, 'Hosts'), loading('Reading the whole log'), progress);
-    const { hosts } = await scan(log, (done) => (/** @type {any} */ (progress).value = done));
+    const { hosts } = await scan(log, (done) => (progress.value = done));
     if (view.signal.aborted) return;
     const query = view.query.get('query') ?? '';
     const found = [...hosts].filter(([name]) => name.includes(query)).sort(([a], [b]) => (a < b ? -1 : 1));
     fill(at, h('h1', {}, 'Hosts'), h('p', {}, `This server keeps no list. This one is of all of the log, ${plural(log.size, 'entry', 'entries')}, read by this browser: ${plural(hosts.size, 'host')}.`),
       found.length ? table('Hosts in the log', ['Host', 'Entries', 'Records', 'Newest entry'], found.map(([name, places]) => [
-        hostLink(name), count(places.length), count(places.reduce((/** @type {number} */ n, /** @type {any} */ p) => n + p.records, 0)), [`#${places.at(-1).sequence} at ${count(places.at(-1).index)}`],
+        hostLink(name), count(places.length), count(places.reduce((/** @type {number} */ n, p) => n + p.records, 0)), [`#${places.at(-1).sequence} at ${count(places.at(-1).index)}`],
       ]), 'hosts') : notice('empty', 'No host', 'The log has no entry of a host.'));
   };
   if (log.size <= SCAN) return list();

@@ -6,7 +6,7 @@ import { fill, h, pairs, save, table } from '../dom.js';
 import { gatherSegment, stateOf } from '../gather.js';
 import { NetError } from '../net.js';
 import { openLog } from '../session.js';
-import { bytes, count, findings, hash, hostLink, loading, mark, notice, plural, segmentLink, untrusted } from '../show.js';
+import { bytes, count, findings, hash, hostLink, hrefOf, loading, mark, notice, plural, reasons, segmentLink, untrusted } from '../show.js';
 import { hex } from '../verify/text.js';
 import { progress } from './segment.js';
 
@@ -39,33 +39,32 @@ export async function show(at, view) {
   const bound = sealed.claim?.bound;
   const verified = state === 'verified' && sealed.claim;
   const shown = verified && !bound ? 'undecided' : verified ? 'verified' : state === 'verified' ? 'contradicted' : state;
-  const why = result.unpinned ? 'No trust folder is pinned in this browser.'
-    : verified && !bound ? 'The quote covers that there is a record here. What it says, no register binds: it is a violation, or names a register that the kernel cannot extend.'
-      : findings([...found, ...sealed.findings]);
+  const reason = verified && !bound ? 'The quote covers that there is a record here. What it says, no register binds: it is a violation, or names a register that the kernel cannot extend.'
+    : reasons(result, [...found, ...sealed.findings]);
   fill(at, head,
-    h('div', { class: 'verdict' }, mark(/** @type {any} */ (shown), why), h('p', {}, verified && bound ? 'The TPM quoted registers that this record, in its place among the others, was extended into.' : 'See the reason.')),
+    h('div', { class: 'verdict' }, mark(shown, reason), h('p', {}, verified && bound ? 'The TPM quoted registers that this record, in its place among the others, was extended into.' : 'See the reason.')),
     pairs([
       ['Name', r.name ? untrusted(r.name) : h('span', { class: 'none' }, 'none that can be read')],
       ['Digest', r.digest ? untrusted(r.digest) : h('span', { class: 'none' }, 'none')],
       ['Template', h('span', {}, untrusted(r.template), h('span', { class: 'small' }, ' – bound by no register'))],
       ['Register', `PCR ${r.pcr}`], ['Violation', r.violation ? 'yes: the file changed while it was measured; its contents are not bound' : 'no'],
       ['Place', `record ${count(index)} of ${count(summary.count)} in the segment, ${count(r.inBoot)} of its boot`],
-      [`Stored ${r.listBank} digest`, hash(r.stored)], ...r.extends.map((/** @type {any} */ [bank, digest]) => [`Extends ${bank} with`, hash(digest)]),
-      ...r.fields.map((/** @type {Uint8Array} */ f, /** @type {number} */ i) => [`Field ${i + 3}`, f.length ? h('code', { class: 'value' }, hex(f.subarray(0, 512))) : h('span', { class: 'none' }, 'empty')]),
+      [`Stored ${r.listBank} digest`, hash(r.stored)], ...r.extends.map(([bank, digest]) => [`Extends ${bank} with`, hash(digest)]),
+      ...r.fields.map((/** @type {[string, Uint8Array]} */ [name, f]) => [`Field ${name}`, f.length ? h('code', { class: 'value' }, hex(f.subarray(0, 512))) : h('span', { class: 'none' }, 'empty')]),
     ]),
-    h('p', {}, index > 0 && [h('a', { href: `#/hosts/${encodeURIComponent(host)}/${number}/${index - 1}` }, 'The one before'), ' '], index + 1 < summary.count && h('a', { href: `#/hosts/${encodeURIComponent(host)}/${number}/${index + 1}` }, 'The next')),
+    h('p', {}, index > 0 && [h('a', { href: hrefOf(host, number, index - 1) }, 'The one before'), ' '], index + 1 < summary.count && h('a', { href: hrefOf(host, number, index + 1) }, 'The next')),
     h('h2', {}, 'Proofs of this record alone'),
     table('Forms of the proof', ['Form', 'Proves', 'Discloses of the others', 'State', 'Save'], [
       form('Short', 'that host and ledger committed to it; that the quote covers it rests on the ledger\'s admission check', `${bytes(Math.max(0, short.bytes.length - r.raw.length))}, hashes of groups of records`, short, 'short'),
       form('Sealed', 'by the TPM: all digests, replayed, give what was quoted', summary.count === 1 ? 'there is no other' : `the register and digests of ${plural(summary.count - 1, 'record')}, and nothing else`, sealed, 'sealed'),
-    ]),
+    ], 'forms'),
     h('p', {}, h('button', { onclick: () => save(`${name}.tar`, [evidence.bundle(alone)]) }, 'Save the evidence without the records'), ' and with it: ', h('code', {}, `imaledger verify --trust trust --record ${name}.sealed.record ${name}.tar`)),
     h('h2', {}, 'Bytes'), dump(r.raw, r.offset));
 
   /** @param {string} kind @param {string} proves @param {string} discloses @param {any} p @param {string} file */
   function form(kind, proves, discloses, p, file) {
     const s = result.unpinned ? 'undecided' : p.claim ? (state === 'verified' ? 'verified' : state) : 'contradicted';
-    return [kind, proves, discloses, mark(/** @type {any} */ (s), result.unpinned ? 'No trust folder is pinned in this browser.' : findings(p.findings)),
+    return [kind, proves, discloses, mark(s, reasons(result, p.findings)),
       h('button', { onclick: () => save(`${name}.${file}.record`, [p.bytes]), 'aria-label': `${bytes(p.bytes.length)}, save the ${file} proof` }, bytes(p.bytes.length))];
   }
 }

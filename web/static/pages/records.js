@@ -2,7 +2,7 @@
 
 import { fill, h } from '../dom.js';
 import { VirtualList } from '../rows.js';
-import { count, loading, notice, plural, untrusted } from '../show.js';
+import { count, hrefOf, loading, notice, plural, untrusted } from '../show.js';
 import { progress } from './segment.js';
 
 /** @param {import('../check.js').Checker} own @param {import('../app.js').View} view @param {string} host @param {string} number @param {any} segment @param {Blob} payload */
@@ -16,12 +16,13 @@ export function recordsOf(own, view, host, number, segment, payload) {
 
 /** @param {any} own @param {import('../app.js').View} view @param {string} host @param {string} number @param {any} summary */
 function list(own, view, host, number, summary) {
+  if (!summary.count && !summary.malformed) return h('p', {}, 'The segment has no record.');
   const where = h('p', { class: 'small', role: 'status' });
   const v = new VirtualList({
     label: 'Records of the segment', columns: [['Record', 'n'], ['PCR', 'pcr'], ['Template', 'template'], ['Name', 'name'], ['Digest', 'digest']],
     load: (from, n) => own.ask('rows', { from, count: n }),
     render: (r) => ({
-      href: `#/hosts/${encodeURIComponent(host)}/${number}/${r.i}`, class: r.violation ? 'violation' : r.unbound ? 'unbound' : '',
+      href: hrefOf(host, number, r.i), class: r.violation ? 'violation' : r.unbound ? 'unbound' : '',
       cells: [count(r.i), String(r.pcr), untrusted(r.template.slice(0, 64)), [r.violation && h('strong', {}, 'violation '), untrusted(r.name.length > 300 ? `${r.name.slice(0, 300)}…` : r.name), r.name.length > 300 && ` (${count(r.name.length)} characters)`], untrusted(r.digest.slice(0, 160))],
     }),
   });
@@ -34,16 +35,16 @@ function list(own, view, host, number, summary) {
     v.reset(n);
     where.textContent = n === summary.count ? plural(n, 'record') : `${count(n)} of ${plural(summary.count, 'record')}`;
     const set = Object.entries(q).filter(([, value]) => value);
-    history.replaceState(null, '', `#/hosts/${encodeURIComponent(host)}/${number}${set.length ? `?${new URLSearchParams(set)}` : ''}`);
-    /** @type {any} */ (v.element.closest('.page'))?.setAttribute('data-at', location.hash);
+    history.replaceState(null, '', `${hrefOf(host, number)}${set.length ? `?${new URLSearchParams(set)}` : ''}`);
+    v.element.closest('.page')?.setAttribute('data-at', location.hash);
   };
   let wait = 0;
-  const change = (/** @type {string} */ key, /** @type {number} */ pause) => (/** @type {any} */ e) => {
-    /** @type {any} */ (q)[key] = e.target.value;
+  const change = (/** @type {string} */ key, /** @type {number} */ pause) => (e) => {
+    q[key] = e.target.value;
     clearTimeout(wait);
     wait = setTimeout(apply, pause);
   };
-  const option = (/** @type {string} */ value, /** @type {any} */ text, /** @type {string} */ now) => h('option', { value, selected: value === now }, text);
+  const option = (/** @type {string} */ value, text, /** @type {string} */ now) => h('option', { value, selected: value === now }, text);
   apply();
   return [
     summary.malformed && notice('error', 'The list cannot be read to its end', summary.malformed),

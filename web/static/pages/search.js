@@ -6,7 +6,7 @@ import { fill, h, say, table } from '../dom.js';
 import { gatherSegment, hasLists, stateOf } from '../gather.js';
 import { getJSON, statusOf } from '../net.js';
 import { openLog, pinned } from '../session.js';
-import { count, findings, hostLink, loading, mark, notice, plural, segmentLink, untrusted } from '../show.js';
+import { UNPINNED, count, findings, hostLink, hrefOf, loading, mark, notice, plural, segmentLink, untrusted } from '../show.js';
 import { binaryString } from '../verify/text.js';
 
 const UNASKED = 16 << 20; // bytes of a segment's records that are fetched to check a hit
@@ -44,10 +44,10 @@ function form(query) {
   const host = h('input', { id: 'host', type: 'search', value: query.get('host') ?? '', spellcheck: 'false', autocomplete: 'off' });
   const go = (/** @type {Event} */ e) => {
     e.preventDefault();
-    const text = /** @type {any} */ (what).value.trim();
+    const text = what.value.trim();
     const q = new URLSearchParams();
     q.set(/^([a-z0-9_-]+:)?([0-9a-fA-F]{2}){10,}$/.test(text) ? 'digest' : /[*?]/.test(text) ? 'pattern' : 'path', text);
-    if (/** @type {any} */ (host).value.trim()) q.set('host', /** @type {any} */ (host).value.trim());
+    if (host.value.trim()) q.set('host', host.value.trim());
     location.hash = `#/search?${q}`;
   };
   return h('form', { class: 'filters', role: 'search', onsubmit: go }, h('label', { for: 'what' }, 'Digest or name ', what), h('label', { for: 'host' }, 'on host ', host), h('button', { type: 'submit' }, 'Search'));
@@ -57,7 +57,7 @@ function form(query) {
 async function results(page, log, view) {
   const hits = page.hits.slice(0, 1000);
   /** @type {Cells[]} */
-  const cells = hits.map((/** @type {any} */ x) => ({
+  const cells = hits.map((x) => ({
     state: h('span', {}, mark('stated', 'The ledger says so; it is checked in a moment.')),
     name: h('span', {}, untrusted(String(x.path ?? ''))), digest: h('span', {}, untrusted((Array.isArray(x.digests) ? x.digests : []).join(' '))),
   }));
@@ -66,8 +66,8 @@ async function results(page, log, view) {
   verifyAll(hits, cells, log, view);
   return [
     h('p', {}, `${plural(hits.length, 'hit')}${page.next ? ' on this page' : ''}, stated for ${plural(page.size, 'entry', 'entries')}. `, complete(page, log)),
-    hits.length ? table('Hits', ['Record', 'State', 'Host', 'Segment', 'Name', 'Digest'], hits.map((/** @type {any} */ x, /** @type {number} */ i) => [
-      h('a', { href: `#/hosts/${encodeURIComponent(x.host)}/${x.sequence}/${x.record}`, 'aria-label': `record ${x.record} of ${x.host} segment ${x.sequence}` }, count(x.record)), cells[i].state, hostLink(String(x.host)), segmentLink(String(x.host), x.sequence), cells[i].name, cells[i].digest,
+    hits.length ? table('Hits', ['Record', 'State', 'Host', 'Segment', 'Name', 'Digest'], hits.map((x, /** @type {number} */ i) => [
+      h('a', { href: hrefOf(x.host, x.sequence, x.record), 'aria-label': `record ${x.record} of ${x.host} segment ${x.sequence}` }, count(x.record)), cells[i].state, hostLink(String(x.host)), segmentLink(String(x.host), x.sequence), cells[i].name, cells[i].digest,
     ]), 'hits') : notice('empty', 'The ledger names no hit', 'That there is none is its word.'),
     next && h('p', {}, h('a', { href: `#/search?${next}` }, 'Next page')),
   ];
@@ -86,7 +86,7 @@ function complete(page, log) {
 
 /** @param {any[]} hits @param {Cells[]} cells @param {import('../session.js').Log} log @param {import('../app.js').View} view */
 async function verifyAll(hits, cells, log, view) {
-  if (!pinned()) return cells.forEach((c) => fill(c.state, mark('undecided', 'No trust folder is pinned in this browser.')));
+  if (!pinned()) return cells.forEach((c) => fill(c.state, mark('undecided', UNPINNED)));
   const own = new Checker();
   view.signal.addEventListener('abort', () => own.end());
   /** @type {Map<string, {hit: any, at: Cells}[]>} */
@@ -120,7 +120,7 @@ async function verifySegment(list, log, own, query) {
   for (const { hit, at } of list) {
     const r = await own.ask('record', { index: Number(hit.record) });
     if (state !== 'verified') {
-      fill(at.state, mark(/** @type {any} */ (state), findings(found)));
+      fill(at.state, mark(state, findings(found)));
       continue;
     }
     // From here on the row says what the record says, and no longer what the ledger does.

@@ -5,7 +5,7 @@ import { Checker } from '../check.js';
 import { fill, h, pairs, save, say, table } from '../dom.js';
 import { Evidence, checkBlob, commandFor, gatherSegment, stateOf } from '../gather.js';
 import { openLog, pinned } from '../session.js';
-import { bytes, count, findings, hash, hostLink, loading, mark, notice, segmentLink, time, untrusted } from '../show.js';
+import { bytes, count, duration, findings, hash, hostLink, loading, mark, notice, segmentLink, time, untrusted } from '../show.js';
 import { bankOf, leafHash, sha256 } from '../verify/hash.js';
 import { parseQuote, parseSignature } from '../verify/quote.js';
 import { binaryString, hex } from '../verify/text.js';
@@ -45,11 +45,11 @@ export async function show(at, view) {
   if (view.signal.aborted) return;
   const { state, findings: found } = stateOf(result, segment.leaf, evidence);
   const s = segment.entry;
-  const fact = result.segments.find((/** @type {any} */ f) => f.leaf === segment.leaf);
+  const fact = result.segments.find((f) => f.leaf === segment.leaf);
   const why = result.unpinned ? h('p', {}, 'No trust folder is pinned in this browser, so nothing is decided. ', h('a', { href: '#/trust' }, 'Pin one'), '.') : findings(found);
   const payload = evidence.files.get(`payloads/${s.payload.digest}`)?.blob;
   fill(at, head,
-    h('div', { class: 'verdict' }, mark(/** @type {any} */ (state), why), h('p', {}, sentence(state, result, s, evidence, took))),
+    h('div', { class: 'verdict' }, mark(state, why), h('p', {}, sentence(state, result, found, s, evidence, took))),
     pairs([
       ['Records', `${count(s.count)}, ${bytes(s.payload.size)}${s.count ? `: ${count(s.first)} to ${count(s.first + s.count - 1n)} of this boot` : ''}; ${s.join}${s.reason ? ` ${s.reason}` : ''}`],
       ['Quoted not before', fact ? time(fact.notBefore) : 'not proven'], ['and not after', fact ? time(fact.notAfter) : 'not proven'],
@@ -76,22 +76,22 @@ export function progress() {
   } };
 }
 
-/** @param {any} s */
 export const stepOf = (s) => {
-  const worst = ['contradicted', 'undecided', 'noted'].find((c) => s.findings.some((/** @type {any} */ f) => f.class === c));
+  const worst = ['contradicted', 'undecided', 'noted'].find((c) => s.findings.some((f) => f.class === c));
   const state = worst === 'noted' || !worst ? 'verified' : worst;
   return h('li', { class: state }, h('span', { class: 'sign', 'aria-hidden': 'true' }, { verified: '✓', contradicted: '✕', undecided: '?' }[state]), ' ',
     h('span', { class: 'unseen' }, `${state}: `), h('code', {}, s.step), ' ', s.what, ' ', h('span', { class: 'subject' }, untrusted(s.subject)), s.findings.length > 0 && findings(s.findings));
 };
 
-/** @param {string} state @param {any} result @param {any} s @param {Evidence} evidence @param {number} took */
-function sentence(state, result, s, evidence, took) {
+/** @param {string} state @param {any} result @param {any[]} found about the segment @param {any} s @param {Evidence} evidence @param {number} took */
+function sentence(state, result, found, s, evidence, took) {
   if (result.unpinned) return 'This is what the ledger serves. Nothing of it is checked.';
   if (state === 'verified') return `The host's TPM quoted exactly ${s.count === 1n ? 'this 1 record' : `these ${count(s.count)} records, in this order`}, and nothing was left out; the log includes the segment and witnesses saw it. Checked in this browser in ${count(took)} ms.`;
   if (state === 'contradicted') return 'The evidence does not hold.';
   const why = evidence.denied.get(s.payload.digest);
   if (why === 'erased') return 'Its records were erased by policy: they cannot be looked at again. What was proven of the registers before and after stands.';
   if (why === 'forbidden') return 'Its records are not public. Without them the quote proves the registers, and not which records led to them.';
+  if (found.every((f) => f.class !== 'undecided' || f.code === 'gap')) return 'Between the segment before and this one records are missing, and nothing proves what they were. What this one has is proven.';
   return 'Evidence is missing; what is said below holds as far as it goes.';
 }
 
@@ -129,7 +129,7 @@ function alter(evidence, segment, payload) {
     for (const name of [`payloads/${segment.entry.payload.digest}`, `leaves/${segment.leaf}`]) fit.files.delete(name);
     fit.add('payloads', hex(sha256(forged)), forged);
     fit.add('leaves', hex(leafHash(leaf)), leaf);
-    const proof = /** @type {any} */ (fit.files.get(`proofs/${segment.leaf}`));
+    const proof = fit.files.get(`proofs/${segment.leaf}`);
     fit.files.delete(`proofs/${segment.leaf}`);
     if (proof) fit.add('proofs', hex(leafHash(leaf)), new Uint8Array(await proof.blob.arrayBuffer()));
     const careful = await again(fit.bundle(), own);
@@ -168,33 +168,31 @@ function checks(wanted, made, result) {
   if (result.unpinned || !made.length) return h('span', { class: 'none' }, result.unpinned ? 'not checked' : wanted.length ? `${wanted.join(', ')} not reached` : '–');
   const found = made.flatMap((x) => x.findings);
   const state = ['contradicted', 'undecided'].find((c) => found.some((f) => f.class === c)) ?? 'verified';
-  return mark(/** @type {any} */ (state), h('ul', {}, made.map((x) => h('li', {}, h('code', {}, x.step), ' ', x.what))), found.length > 0 && findings(found));
+  return mark(state, h('ul', {}, made.map((x) => h('li', {}, h('code', {}, x.step), ' ', x.what))), found.length > 0 && findings(found));
 }
 
 /** @param {any} s @param {any} fact @param {string} state */
 function registers(s, fact, state) {
-  const end = new Map(s.end.map((/** @type {any} */ r) => [`${r.bank.name}:${r.index}`, hex(r.value)]));
-  const rows = s.base.map((/** @type {any} */ r) => {
+  const end = new Map(s.end.map((r) => [`${r.bank.name}:${r.index}`, hex(r.value)]));
+  const rows = s.base.map((r) => {
     const name = `${r.bank.name}:${r.index}`;
     return [name, h('code', { class: 'value' }, hex(r.value)), h('code', { class: 'value' }, end.get(name)), fact?.replayed ? mark(/** @type {any} */ (state === 'contradicted' ? 'contradicted' : 'verified'), 'The records, replayed from the value before, give the value after, which the TPM quoted.') : mark('undecided', 'It was not replayed.')];
   });
   return [table('Registers that the list extends', ['Register', 'Before', 'After', 'Replayed'], rows, 'registers'),
-    h('details', {}, h('summary', {}, `${s.other.length} other quoted registers`), table('Other quoted registers', ['Register', 'Value'], s.other.map((/** @type {any} */ r) => [`${r.bank.name}:${r.index}`, h('code', { class: 'value' }, hex(r.value))])))];
+    h('details', {}, h('summary', {}, `${s.other.length} other quoted registers`), table('Other quoted registers', ['Register', 'Value'], s.other.map((r) => [`${r.bank.name}:${r.index}`, h('code', { class: 'value' }, hex(r.value))])))];
 }
 
-/** @param {any} s */
 function quoteOf(s) {
   try {
     const q = parseQuote(s.quote);
     const sig = parseSignature(s.signature);
-    const days = Number(q.clock) / 86_400_000;
     return pairs([
       ['Signed by', [{ 0x18: 'ECDSA', 0x14: 'RSASSA-PKCS1-v1_5', 0x16: 'RSASSA-PSS' }[sig.scheme], `, ${bankOf(sig.hash)?.name ?? sig.hash}`]],
       ['AK', hash(s.ak)],
       ['Qualified name of the signer', hash(hex(q.signer))],
       ['Nonce', [hash(hex(q.nonce)), hex(q.nonce) === s.nonce ? ' – the SHA-256 of this leaf\'s head' : ' – not that of this leaf\'s head']],
       ['Reset, restart', `${q.resetCount}, ${q.restartCount}`],
-      ['Clock of the TPM', `${count(q.clock)} ms, ${days.toFixed(1)} days powered`],
+      ['Clock of the TPM', `${count(q.clock)} ms: powered for ${duration(Number(q.clock / 1000n))}`],
       ['Registers', q.selection.map((x) => `${bankOf(x.alg)?.name ?? x.alg} ${x.pcrs.join(' ')}`).join('; ')],
       ['Digest over them', hash(hex(q.digest))],
     ]);

@@ -4,7 +4,7 @@ import { fill, h, pairs, table } from '../dom.js';
 import { Evidence, entryByLeaf, stateOf } from '../gather.js';
 import { getJSON, statusOf } from '../net.js';
 import { openLog, pinned } from '../session.js';
-import { ago, count, findings, hostLink, loading, mark, notice, plural, time, untrusted } from '../show.js';
+import { UNPINNED, against, ago, count, findings, hostLink, loading, mark, notice, plural, time, untrusted } from '../show.js';
 
 const STALE = 3600; // seconds without a new checkpoint, after which a page says so
 
@@ -14,9 +14,9 @@ export async function show(at, view) {
   const log = await openLog(true);
   const [health, retention, freeze] = await Promise.all(['healthz', 'retention', 'freeze'].map((p) => getJSON(p).catch((e) => ({ failed: e }))));
   const policy = retention.leaf ? await statement(log, String(retention.leaf), 'retention') : undefined;
-  const holds = await Promise.all((retention.holds ?? []).slice(0, 100).map((/** @type {any} */ x) => statement(log, String(x.leaf), 'hold')));
+  const holds = await Promise.all((retention.holds ?? []).slice(0, 100).map((x) => statement(log, String(x.leaf), 'hold')));
   if (view.signal.aborted) return;
-  const silent = (/** @type {any} */ x) => x.failed && (statusOf(x.failed) === 404 ? notice('empty', 'This server does not say', 'It serves the files of a log alone.') : notice(statusOf(x.failed) === 401 || statusOf(x.failed) === 403 ? 'forbidden' : 'error', 'This server does not say', x.failed.message));
+  const silent = (x) => x.failed && (statusOf(x.failed) === 404 ? notice('empty', 'This server does not say', 'It serves the files of a log alone.') : notice(statusOf(x.failed) === 401 || statusOf(x.failed) === 403 ? 'forbidden' : 'error', 'This server does not say', x.failed.message));
   fill(at, h('h1', {}, 'Status'),
     h('section', {}, h('h2', {}, 'Newest checkpoint ', mark(log.state, freshness(log))), pairs([
       ['Witnessed not after', log.notAfter ? h('span', {}, time(log.notAfter), ` – ${ago(log.notAfter)}`) : 'no proven time'],
@@ -25,7 +25,7 @@ export async function show(at, view) {
     freeze.successor && h('section', {}, h('h2', {}, 'This log has ended ', mark('stated', 'Its last entry says so; a bundle of both logs proves which one follows.')), pairs([['Followed by', untrusted(String(freeze.successor.origin ?? ''))], ['At', untrusted(String(freeze.successor.url ?? ''))]])),
     h('section', {}, h('h2', {}, 'The ledger itself ', mark('stated', 'What a server says of its own health can be checked by nobody.')), silent(health) || pairs([
       ['Status', untrusted(String(health.status))], ['Durable entries', count(health.tree)], ['Witnessed entries', count(health.published)],
-      ['Problems of witnesses', health.witnesses?.some((/** @type {any} */ w) => w.problem) ? h('ul', {}, health.witnesses.filter((/** @type {any} */ w) => w.problem).map((/** @type {any} */ w) => h('li', {}, untrusted(`${w.name}: ${w.problem}`)))) : 'none'],
+      ['Problems of witnesses', health.witnesses?.some((w) => w.problem) ? h('ul', {}, health.witnesses.filter((w) => w.problem).map((w) => h('li', {}, untrusted(`${w.name}: ${w.problem}`)))) : 'none'],
     ])),
     h('section', {}, h('h2', {}, 'Retention'), silent(retention) || kept(retention, policy)),
     h('section', {}, h('h2', {}, 'Holds in force'), !retention.failed && (holds.length ? table('Holds', ['Host', 'State', 'Of records from', 'to', 'Reason'], holds.map((x) => [
@@ -34,7 +34,7 @@ export async function show(at, view) {
 
 /** @param {import('../session.js').Log} log */
 function freshness(log) {
-  if (log.state !== 'verified') return h('div', {}, log.reasons.map((r) => h('p', {}, r)), findings(log.findings));
+  if (log.state !== 'verified') return against(log);
   return h('p', {}, 'The newest checkpoint verifies. That there is none newer is the ledger\'s word; its age by the witnesses\' clocks is not.');
 }
 
@@ -58,7 +58,7 @@ const FOREVER = 253402300799n; // the last second of the year 9999
 /** @param {bigint} seconds */
 const until = (seconds) => (seconds >= FOREVER ? 'for ever' : time(seconds));
 
-/** The policy as its entry in the log has it, whatever else the ledger says of it. @param {any} r @param {any} policy */
+/** The policy as its entry in the log has it, whatever else the ledger says of it. */
 function kept(r, policy) {
   if (!policy) return h('p', {}, 'No policy is stated, says the ledger: records are kept for ever.');
   const e = policy.entry;
@@ -83,7 +83,7 @@ async function statement(log, leaf, kind) {
     await evidence.addEntry(e);
     const result = await evidence.check();
     const { state, findings: found } = stateOf(result, e.leaf, evidence);
-    return { entry: e.entry, mark: mark(/** @type {any} */ (state), result.unpinned ? 'No trust folder is pinned in this browser.' : h('div', {}, state === 'verified' && h('p', {}, 'An operator of the trust folder signed it, and the log has it.'), findings(found))) };
+    return { entry: e.entry, mark: mark(state, result.unpinned ? UNPINNED : h('div', {}, state === 'verified' && h('p', {}, 'An operator of the trust folder signed it, and the log has it.'), findings(found))) };
   } catch (e) {
     return { mark: mark('undecided', `The statement cannot be read: ${/** @type {Error} */ (e).message}`) };
   }

@@ -33,10 +33,10 @@ export async function show(at, view) {
 
 /** @param {HTMLElement} out */
 function chooser(out) {
-  const files = h('input', { type: 'file', id: 'folder', multiple: true, onchange: () => take([.../** @type {any} */ (files).files]) });
+  const files = h('input', { type: 'file', id: 'folder', multiple: true, onchange: () => take([...files.files]) });
   const zone = h('div', { class: 'drop' }, h('label', { for: 'folder' }, 'Drop the files policy and rules of a trust folder, and the PEM files of its roots, or choose them'), files);
   for (const kind of ['dragover', 'dragleave', 'drop']) {
-    zone.addEventListener(kind, (/** @type {any} */ e) => {
+    zone.addEventListener(kind, (e) => {
       e.preventDefault();
       zone.classList.toggle('over', kind === 'dragover');
       if (kind === 'drop') take(filesOf(e.dataTransfer));
@@ -86,7 +86,7 @@ async function proposal(texts, from) {
   const changed = before ? await changes(before, summary) : [];
   const compared = h('input', { type: 'checkbox', id: `compared-${from.replace(/\W/g, '')}` });
   const pin = () => {
-    setPin({ ...texts, from, at: Math.floor(Date.now() / 1000), compared: /** @type {any} */ (compared).checked });
+    setPin({ ...texts, from, at: Math.floor(Date.now() / 1000), compared: compared.checked });
     say('Pinned');
     openLog(true).catch(() => {});
     dispatchEvent(new Event('hashchange'));
@@ -104,35 +104,33 @@ async function changes(before, now) {
   if (!was) return ['what is pinned cannot be read any more'];
   const out = [];
   for (const kind of ['logs', 'witnesses', 'registrars', 'operators']) {
-    const [a, b] = [was[kind].map((/** @type {any} */ k) => k.vkey), now[kind].map((/** @type {any} */ k) => k.vkey)];
+    const [a, b] = [was[kind].map((k) => k.vkey), now[kind].map((k) => k.vkey)];
     for (const k of b.filter((/** @type {string} */ k) => !a.includes(k))) out.push(`${kind}: new ${k}`);
     for (const k of a.filter((/** @type {string} */ k) => !b.includes(k))) out.push(`${kind}: gone ${k}`);
   }
   return out;
 }
 
-/** @param {any} s */
 function words(s) {
-  const groups = new Map(s.groups.map((/** @type {any} */ g) => [g.name, g]));
+  const groups = new Map(s.groups.map((g) => [g.name, g]));
   const say = (/** @type {string} */ name) => {
-    const g = /** @type {any} */ (groups.get(name));
+    const g = groups.get(name);
     return g ? `${g.threshold} of (${g.members.map(say).join(', ')})` : name;
   };
   const grades = { certificate: 'a certificate of a TPM vendor', pinned: 'an endorsement key that the operator listed', 'first-use': 'any TPM, at first sight', software: 'no TPM at all' };
   return h('ul', { class: 'policy' },
     h('li', {}, `A checkpoint counts if a key of the log signed it and ${s.quorum === 'none' ? 'nothing more: no witness is asked for, so nothing brackets the time' : `witnesses cosigned: ${say(s.quorum)}`}.`),
     s.quorum !== 'none' && h('li', {}, `So ${plural(s.smallest, 'witness', 'witnesses')}, owned together with the log, could show you another history.`),
-    h('li', {}, `A host is one if ${s.threshold} of ${plural(s.registrars.length, 'registrar')} enrolled it, by ${s.grades.map((/** @type {string} */ g) => /** @type {any} */ (grades)[g]).join(', or ')}.`),
+    h('li', {}, `A host is one if ${s.threshold} of ${plural(s.registrars.length, 'registrar')} enrolled it, by ${s.grades.map((/** @type {string} */ g) => grades[g]).join(', or ')}.`),
     s.reason && h('li', {}, 'Keys that no TPM holds are accepted, because: ', untrusted(s.reason), '.'),
     h('li', {}, s.operators.length ? `Of retention, erasures, holds and verdicts the word is that of ${plural(s.operators.length, 'operator')}.` : 'Nobody can state retention or erase.'),
     h('li', {}, s.allowSHA1 ? 'Records may be bound by SHA-1 alone, which is weak.' : 'Records must be bound by more than SHA-1.'),
     h('li', {}, s.roots ? `It has ${plural(s.roots, 'root certificate')} of TPM vendors.` : 'No TPM vendor\'s root is in it.'));
 }
 
-/** @param {any} s */
 function keys(s) {
   const rows = [['log', s.logs], ['witness', s.witnesses], ['registrar', s.registrars], ['operator', s.operators]].flatMap(([what, list]) =>
-    list.map((/** @type {any} */ k) => [what, untrusted(k.name), h('code', {}, k.id), { 1: 'Ed25519', 4: 'Ed25519', 6: 'ML-DSA-44' }[/** @type {4} */ (k.type)], k.type === 6 ? hash(k.key) : h('code', { class: 'value' }, k.key)]));
+    list.map((k) => [what, untrusted(k.name), h('code', {}, k.id), { 1: 'Ed25519', 4: 'Ed25519', 6: 'ML-DSA-44' }[/** @type {4} */ (k.type)], k.type === 6 ? hash(k.key) : h('code', { class: 'value' }, k.key)]));
   return table('Keys, to be compared out of band', ['Of', 'Name', 'Key ID', 'Kind', 'Public key'], rows, 'keys');
 }
 
@@ -171,7 +169,7 @@ function access(view) {
   const input = h('input', { type: 'password', id: 'token', autocomplete: 'off', value: token() });
   const set = (/** @type {Event} */ e) => {
     e.preventDefault();
-    setToken(/** @type {any} */ (input).value.trim());
+    setToken(input.value.trim());
     say('The token is set for this tab');
     fill(done, token() ? 'Set, for this tab alone.' : 'Not set.');
   };

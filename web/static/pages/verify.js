@@ -17,11 +17,11 @@ export async function show(at, view) {
   view.signal.addEventListener('abort', () => own.end());
   const ready = h('span', { role: 'status' }, 'The verifier is being loaded.');
   own.ask('ready', {}).then(() => fill(ready, 'The verifier is loaded.'), () => fill(ready, 'The verifier could not be loaded: load this page again.'));
-  const input = h('input', { type: 'file', id: 'file', multiple: true, onchange: () => take(/** @type {any} */ (input).files) });
+  const input = h('input', { type: 'file', id: 'file', multiple: true, onchange: () => take(input.files) });
   const zone = h('div', { class: 'drop' }, h('label', { for: 'file' }, 'Drop a bundle of evidence here, or several, or choose them'), input,
     h('p', { class: 'small' }, 'They stay in this page: nothing is sent, and it works with the network off. Several are held to one another too. ', ready));
   for (const kind of ['dragover', 'dragleave', 'drop']) {
-    zone.addEventListener(kind, (/** @type {any} */ e) => {
+    zone.addEventListener(kind, (e) => {
       e.preventDefault();
       zone.classList.toggle('over', kind === 'dragover');
       if (kind === 'drop') take(e.dataTransfer.files);
@@ -41,7 +41,7 @@ export async function show(at, view) {
   const names = await getJSON('bundles.json').catch(() => undefined);
   if (view.signal.aborted || !Array.isArray(names?.bundles)) return;
   const hrefOf = (/** @type {any[]} */ list) => `#/verify/${list.map((b) => encodeURIComponent(b.name)).join('/')}`;
-  fill(listed, h('h2', {}, 'Bundles in this folder'), names.bundles.length ? h('ul', {}, names.bundles.map((/** @type {any} */ b) => h('li', {}, h('a', { href: hrefOf([b]) }, untrusted(b.name)), ` ${bytes(b.size)}`))) : notice('empty', 'There is none', 'A bundle is a file that ends in .tar.'),
+  fill(listed, h('h2', {}, 'Bundles in this folder'), names.bundles.length ? h('ul', {}, names.bundles.map((b) => h('li', {}, h('a', { href: hrefOf([b]) }, untrusted(b.name)), ` ${bytes(b.size)}`))) : notice('empty', 'There is none', 'A bundle is a file that ends in .tar.'),
     names.bundles.length > 1 && h('p', {}, h('a', { href: hrefOf(names.bundles) }, `Check all ${names.bundles.length}, and hold them to one another`)));
 }
 
@@ -90,7 +90,7 @@ async function check(file, name, out, view, own, pin) {
   }, own);
   if (view.signal.aborted) return result;
   if (made > 2000) steps.append(h('li', {}, `and ${count(made - 2000)} more`), ...failed.slice(0, 1000).map(stepOf));
-  fill(out, report(result, name, file.size, pin), h('h2', {}, `Checks made: ${count(made)}`), h('details', { open: result.class !== 'verified' || made < 60 }, h('summary', {}, 'Each step, by its number in FORMAT.md, section 8'), steps));
+  fill(out, report(result, name, file.size, pin), h('h2', {}, `Checks made: ${count(made)}`), h('details', { open: made < 60 }, h('summary', {}, 'Each step, by its number in FORMAT.md, section 8'), steps));
   say(`${name}: ${result.class}`);
   return result;
 }
@@ -105,7 +105,7 @@ function report(r, name, size, pin) {
   const reason = /^grade software because (.*)$/m.exec(pin.rules)?.[1];
   return h('section', { class: 'report' }, h('h2', {}, untrusted(name), ` ${bytes(size)} `, mark(r.class, findings(r.findings))),
     h('p', { class: `headline ${r.class}` }, verdict),
-    r.class !== 'contradicted' && h('ul', {}, statements(r.segments).map((s) => h('li', {}, s)), r.successions.map((/** @type {any} */ s) => h('li', {}, `log ${s.from} ended with ${s.size} ${noun(s.size, 'entry', 'entries')}, and log ${s.to} follows it (${s.url}): each names the other`))),
+    r.class !== 'contradicted' && h('ul', {}, statements(r.segments).map((s) => h('li', {}, s)), r.successions.map((s) => h('li', {}, `log ${s.from} ended with ${s.size} ${noun(s.size, 'entry', 'entries')}, and log ${s.to} follows it (${s.url}): each names the other`))),
     r.findings.length > 0 && findings(r.findings),
     r.newest && r.class !== 'contradicted' && h('p', {}, `Proven by log ${r.newest.log} at size ${r.newest.size}, witnessed by ${utc(r.newest.witnessed)}. Whether newer records exist, no bundle can say.`),
     r.newest && r.class !== 'contradicted' && reason && h('p', {}, `The trust folder accepts keys that no TPM holds, because: ${reason}.`));
@@ -130,7 +130,6 @@ export function statements(segments) {
   return list;
 }
 
-/** @param {any} s */
 function statement(s) {
   let t = s.count === 0n ? `no record of host ${s.host}` : s.count === 1n ? `record ${s.first} of host ${s.host}` : `records ${s.first} to ${s.first + s.count - 1n} of host ${s.host}`;
   t += `, boot reset ${s.resetCount}`;

@@ -106,7 +106,7 @@ function parsePublic(bytes, ak) {
   const key = type === 0x0001 ? readRSA(r, ak) : readECC(r, ak);
   r.end();
   const name = hex(bytes.subarray(2, 4)) + hex(nameAlg.hash(bytes));
-  return /** @type {any} */ ({ ...key, nameAlg, name });
+  return { ...key, nameAlg, name };
 }
 
 /** @param {Uint8Array} bytes */

@@ -158,7 +158,7 @@ export function parseStatement(kind, bytes) {
   check?.(s);
   s.lines = parseLines(bytes.subarray(end + 2));
   if (s.lines.length > MAX_SIGNATURES) throw new FormatError('want at most 16 signature lines');
-  const keys = s.lines.map((/** @type {any} */ l) => `${l.name}+${l.id}`);
+  const keys = s.lines.map((l) => `${l.name}+${l.id}`);
   if (new Set(keys).size !== keys.length) throw new FormatError('two signature lines are by one key');
   s.addenda = addenda.map((key) => s[key].digest);
   return s;

@@ -1,5 +1,4 @@
-// The fields of template data, as far as boot_aggregate needs them: FORMAT.md,
-// sections 12.1 and 12.3.
+// The fields of template data: FORMAT.md, sections 12.1 and 12.3.
 
 import { BANKS } from './hash.js';
 import { isLegacy } from './list.js';
@@ -66,6 +65,26 @@ function xattrsFit(raw, littleEndian) {
   return lengths.length === 4 * names.split('|').length && sum === (raw.get('xattrvalues')?.length ?? 0);
 }
 
+/** The fields that a template's name stands for, undefined if it is none of the kernel's. @param {Uint8Array} template */
+export function namesOf(template) {
+  const name = binaryString(template);
+  const list = (Object.hasOwn(TEMPLATES, name) ? TEMPLATES[name] : name).split('|');
+  return list.length <= MAX_FIELDS && list.every((f) => Object.hasOwn(FIELDS, f)) ? list : undefined;
+}
+
+/** Data as a row of fields, undefined where it is none. @param {Uint8Array} data @param {boolean} littleEndian */
+export function valuesOf(data, littleEndian) {
+  const view = new DataView(data.buffer, data.byteOffset, data.length);
+  const list = [];
+  for (let at = 0; at < data.length; ) {
+    const end = at + 4 > data.length ? Infinity : at + 4 + view.getUint32(at, littleEndian);
+    if (end > data.length || list.length === MAX_FIELDS) return undefined;
+    list.push(data.subarray(at + 4, end));
+    at = end;
+  }
+  return list;
+}
+
 /**
  * What a record's data says, undefined where it has not the fields that its
  * template's name stands for.
@@ -74,26 +93,18 @@ function xattrsFit(raw, littleEndian) {
  */
 function fieldsOf(r, littleEndian) {
   if (isLegacy(r.name)) return { alg: 'sha1', digest: r.data.subarray(0, 20), path: binaryString(r.data.subarray(24)) };
-  const name = binaryString(r.name);
-  const list = (Object.hasOwn(TEMPLATES, name) ? TEMPLATES[name] : name).split('|');
-  if (list.length > MAX_FIELDS || !list.every((f) => Object.hasOwn(FIELDS, f))) return undefined;
-  const view = new DataView(r.data.buffer, r.data.byteOffset, r.data.length);
-  const raw = new Map();
+  const names = namesOf(r.name);
+  const values = valuesOf(r.data, littleEndian);
+  if (!names || values?.length !== names.length) return undefined;
+  const raw = new Map(names.map((name, i) => [name, values[i]]));
   /** @type {Fields} */
   const fields = {};
-  let at = 0;
-  for (const field of list) {
-    if (at + 4 > r.data.length) return undefined;
-    const length = view.getUint32(at, littleEndian);
-    at += 4;
-    if (at + length > r.data.length) return undefined;
-    const v = r.data.subarray(at, (at += length));
-    const said = FIELDS[field](v);
+  for (const [i, name] of names.entries()) {
+    const said = FIELDS[name](values[i]);
     if (!said) return undefined;
-    raw.set(field, v);
     Object.assign(fields, said);
   }
-  return at === r.data.length && xattrsFit(raw, littleEndian) ? fields : undefined;
+  return xattrsFit(raw, littleEndian) ? fields : undefined;
 }
 
 /** Banks by the kernel's names of their algorithms. */

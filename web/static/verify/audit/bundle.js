@@ -66,7 +66,7 @@ class Check {
   /** A segment that the log is proven to have, for statements. @param {string} leaf */
   segment(leaf) {
     const e = this.places.receipts.has(leaf) ? this.entries.get(leaf) : undefined;
-    return e?.kind === 'segment' ? /** @type {any} */ (e) : undefined;
+    return e?.kind === 'segment' ? e : undefined;
   }
 
   /** When an entry came into the log, for statements. @param {string} leaf */
@@ -79,10 +79,10 @@ class Check {
     const { report, places, entries } = this;
     await this.readEntries();
     for (const e of entries.values()) await places.checkReceipt(e);
-    for (const e of entries.values()) if (e.kind === 'segment') await places.checkAnchor(/** @type {any} */ (e));
+    for (const e of entries.values()) if (e.kind === 'segment') await places.checkAnchor(e);
     places.checkSplit();
     for (const s of places.ordered(entries.values(), (e) => !('sequence' in e))) {
-      await this.statements.check(report, subjectOf(s), /** @type {any} */ (s));
+      await this.statements.check(report, subjectOf(s), s);
     }
     await this.hosts.check();
     this.checkFiles();
@@ -144,12 +144,12 @@ class Check {
     const { receipts, checkpoints } = this.places;
     for (const s of statements.valid.values()) {
       if (s.kind === 'freeze') {
-        report.check('8.1.9', subjectOf(/** @type {any} */ (s)), 'the log did not go on after it');
+        report.check('8.1.9', subjectOf(s), 'the log did not go on after it');
         const size = checkFrozen(report, s, receipts.get(s.leaf), checkpoints);
         const before = this.ends.get(s.log);
         if (size && !(before && before <= size)) this.ends.set(s.log, size);
       } else if (s.kind === 'succession') {
-        report.check('8.1.10', subjectOf(/** @type {any} */ (s)), 'the log that it follows ended, and names it');
+        report.check('8.1.10', subjectOf(s), 'the log that it follows ended, and names it');
         const found = checkSuccession(report, s, {
           receipt: receipts.get(s.leaf), freeze: this.entries.get(s.freeze), valid: statements.valid.has(s.freeze),
           frozen: receipts.get(s.freeze), logs: this.trust.policy.logs,

@@ -41,10 +41,10 @@ export class Hosts {
     const chains = new Set([...this.entries.values()].filter((e) => 'sequence' in e).map(chainOf));
     for (const chain of [...chains].sort()) {
       let last = -1n;
-      const entries = this.places.ordered(this.entries.values(), (e) => 'sequence' in e && chainOf(e) === chain, (e) => /** @type {any} */ (e).sequence);
+      const entries = this.places.ordered(this.entries.values(), (e) => 'sequence' in e && chainOf(e) === chain, (e) => e.sequence);
       for (const e of entries) {
-        this.sequences.set(`${chain} ${/** @type {any} */ (e).sequence}`, e.leaf);
-        if (!(await this.checkHostEntry(/** @type {any} */ (e)))) continue;
+        this.sequences.set(`${chain} ${e.sequence}`, e.leaf);
+        if (!(await this.checkHostEntry(e))) continue;
         const index = this.places.receipts.get(e.leaf)?.index;
         this.report.check('8.1.6', subjectOf(e), 'the log has the entry after the one before it');
         if (index === undefined) continue;

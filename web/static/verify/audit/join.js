@@ -56,7 +56,7 @@ function checkGap(report, { segment: s }, { segment: w }) {
  */
 export function checkJoin(report, now, was, { enrolled, partial }) {
   const { segment: s, quote: q } = now;
-  if (s.join === 'gap') report.add('gap', `records are missing before ${s.first}: ${s.reason}`, s.leaf);
+  if (s.join === 'gap') report.add('gap', `records ${was ? `between #${was.segment.sequence} and` : 'before'} #${s.sequence} are missing: the host says ${s.reason}`, s.leaf);
   if (!was) {
     if (s.join === 'boot') checkBoot(report, s);
     if (s.join === 'continues' && !partial) report.add('join-invalid', 'it continues, and there is no segment before it', s.leaf);

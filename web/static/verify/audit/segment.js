@@ -38,7 +38,7 @@ async function checkSignature(report, s, ak) {
       report.add('quote-signature', 'the AK did not sign the quote, in its own scheme', s.leaf);
       return undefined;
     }
-    if (quote.digest.length !== /** @type {any} */ (bankOf(ak.hash)).size) throw new FormatError('pcrDigest has not the size of the hash of the scheme');
+    if (quote.digest.length !== bankOf(ak.hash).size) throw new FormatError('pcrDigest has not the size of the hash of the scheme');
     return quote;
   } catch (e) {
     if (!(e instanceof FormatError)) throw e;
