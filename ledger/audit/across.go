@@ -60,7 +60,7 @@ func (c *bundleCheck) ended(names []string, reports []*Report) {
 		for log, size := range r.ends {
 			for k, other := range reports {
 				if longest := longestTree(other.trees, log); k != i && longest > size {
-					c.find(ledger.LogFrozen, names[k], "log %s has a tree of %d entries, and %s has its end at %d", log, longest, names[i], size)
+					c.find(ledger.LogFrozen, names[k], "log %s has a tree of %s, and %s has its end at %d", log, Count(longest, "entry"), names[i], size)
 				}
 			}
 		}
