@@ -232,8 +232,7 @@ func (in *Input) payload(cut *ima.Cut) (digest, records ledger.Hash, err error) 
 	if err := addRecords(tree, io.TeeReader(io.LimitReader(in.List, cut.PrefixBytes), h), in.Format); err != nil {
 		return digest, records, err
 	}
-	records, err = tree.Root()
-	return ledger.Hash(h.Sum(nil)), records, err
+	return ledger.Hash(h.Sum(nil)), tree.Root(), nil
 }
 
 func addRecords(tree *ledger.RecordTree, list io.Reader, format ima.Format) error {
@@ -245,9 +244,7 @@ func addRecords(tree *ledger.RecordTree, list io.Reader, format ima.Format) erro
 		if err != nil {
 			return err
 		}
-		if err := tree.Add(rec.Raw); err != nil {
-			return err
-		}
+		tree.Add(rec.Raw)
 	}
 }
 
