@@ -2,7 +2,8 @@ package ledger
 
 import (
 	"crypto/sha256"
-	"fmt"
+	"encoding/hex"
+	"strconv"
 )
 
 // SegmentFormat is the first line of a segment leaf.
@@ -28,10 +29,21 @@ type Anchor struct {
 	Note Hash   // SHA-256 of the signed checkpoint, cosignatures included; an addendum
 }
 
+// headRoom is about what a head has in bytes besides its names.
+const headRoom = 512
+
 // Marshal returns the head's bytes.
 func (h *Head) Marshal() []byte {
-	b := fmt.Appendf(nil, "%s\nlog %s\nhost %s\nak %s\nsequence %d\n", SegmentFormat, h.Log, h.Host, h.AK, h.Sequence)
-	return fmt.Appendf(b, "previous %x\nanchor %d %x %x\n", h.Previous, h.Anchor.Size, h.Anchor.Root, h.Anchor.Note)
+	b := make([]byte, 0, headRoom+len(h.Log)+len(h.Host))
+	b = append(append(b, SegmentFormat+"\nlog "...), h.Log...)
+	b = append(append(b, "\nhost "...), h.Host...)
+	b = append(append(b, "\nak "...), h.AK.String()...)
+	b = strconv.AppendUint(append(b, "\nsequence "...), h.Sequence, 10)
+	b = hex.AppendEncode(append(b, "\nprevious "...), h.Previous[:])
+	b = strconv.AppendUint(append(b, "\nanchor "...), h.Anchor.Size, 10)
+	b = hex.AppendEncode(append(b, ' '), h.Anchor.Root[:])
+	b = hex.AppendEncode(append(b, ' '), h.Anchor.Note[:])
+	return append(b, '\n')
 }
 
 // Nonce returns what the TPM gets as qualifyingData.

@@ -21,7 +21,15 @@ func ParseName(s string) (Name, error) {
 	if !ok || len(b) < 2 {
 		return "", errName
 	}
-	want := map[string]int{"\x00\x0b": 32, "\x00\x0c": 48, "\x00\x0d": 64}[string(b[:2])]
+	want := 0
+	switch string(b[:2]) {
+	case "\x00\x0b":
+		want = 32
+	case "\x00\x0c":
+		want = 48
+	case "\x00\x0d":
+		want = 64
+	}
 	if want == 0 || len(b) != 2+want {
 		return "", errName
 	}

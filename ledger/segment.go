@@ -201,10 +201,17 @@ func (r *textReader) join() Join {
 // Quoted returns the value of a register after the last record, nil where the
 // segment does not quote it.
 func (b *Body) Quoted(bank Bank, index int) []byte {
-	want := PCR{Bank: bank, Index: index}
-	for _, list := range [][]PCR{b.End, b.Others} {
-		if i, found := slices.BinarySearchFunc(list, want, comparePCR); found {
-			return list[i].Value
+	if v := valueOf(b.End, bank, index); v != nil {
+		return v
+	}
+	return valueOf(b.Others, bank, index)
+}
+
+// valueOf searches a list of registers, which is short.
+func valueOf(list []PCR, bank Bank, index int) []byte {
+	for i := range list {
+		if p := &list[i]; p.Index == index && p.Bank == bank {
+			return p.Value
 		}
 	}
 	return nil

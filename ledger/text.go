@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"encoding/base64"
-	"encoding/hex"
 	"fmt"
 	"math"
 	"strconv"
@@ -31,6 +30,7 @@ type textReader struct {
 	format string
 	rest   string
 	line   int
+	fields []string // of values
 	err    error
 }
 
@@ -70,7 +70,7 @@ func (r *textReader) next() string {
 
 // peek reports whether the next line has the given key.
 func (r *textReader) peek(key string) bool {
-	return r.err == nil && strings.HasPrefix(r.rest, key+" ")
+	return r.err == nil && len(r.rest) > len(key) && r.rest[:len(key)] == key && r.rest[len(key)] == ' '
 }
 
 // value returns what follows the key on the next line.
@@ -87,10 +87,14 @@ func (r *textReader) value(key string) string {
 	return v
 }
 
-// values returns the n fields that follow the key on the next line.
+// values returns the n fields that follow the key on the next line. They are good
+// until the next call.
 func (r *textReader) values(key string, n int) []string {
-	v := r.value(key)
-	f := strings.Split(v, " ")
+	f := r.fields[:0]
+	for s := range strings.SplitSeq(r.value(key), " ") {
+		f = append(f, s)
+	}
+	r.fields = f
 	if r.err == nil && len(f) != n {
 		r.fail("%s has %d fields, want %d", key, len(f), n)
 	}
@@ -203,16 +207,37 @@ func ParseNumber(s string) (uint64, error) {
 }
 
 func canonicalHex(s string) ([]byte, bool) {
-	b, err := hex.DecodeString(s)
-	return b, err == nil && !strings.ContainsAny(s, "ABCDEF")
+	b := make([]byte, len(s)/2)
+	for i := range b {
+		high, low := hexValue[s[2*i]], hexValue[s[2*i+1]]
+		if high|low == noHex {
+			return nil, false
+		}
+		b[i] = high<<4 | low
+	}
+	return b, len(s)%2 == 0
 }
+
+const noHex = 0xff
+
+// hexValue has the value of each lower-case hex digit, noHex for all else.
+var hexValue = func() (v [256]byte) {
+	for i := range v {
+		v[i] = noHex
+	}
+	for i, c := range "0123456789abcdef" {
+		v[c] = byte(i)
+	}
+	return v
+}()
 
 func canonicalBase64(s string, max int) ([]byte, bool) {
 	if len(s) > base64.StdEncoding.EncodedLen(max) {
 		return nil, false
 	}
-	b, err := base64.StdEncoding.DecodeString(s)
-	return b, err == nil && len(b) <= max && base64.StdEncoding.EncodeToString(b) == s
+	// What a strict decoder still passes over are the ends of lines.
+	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	return b, err == nil && len(b) <= max && !strings.ContainsAny(s, "\r\n")
 }
 
 // ValidOrigin reports whether s can be a log's origin: a signed-note key name

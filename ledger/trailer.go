@@ -34,14 +34,19 @@ func (r *textReader) addendum(key string, max uint64) Addendum {
 // appendTrailer ends an entry as c2sp.org/tlog-addenda wants it: the raw
 // digests, the big-endian offset of each in the entry, and their number.
 func appendTrailer(entry []byte, digests ...Hash) []byte {
-	start := len(entry)
+	return append(entry, trailer(len(entry), digests)...)
+}
+
+// trailer returns the trailer of an entry whose text has start bytes.
+func trailer(start int, digests []Hash) []byte {
+	b := make([]byte, 0, trailerSize(len(digests)))
 	for _, d := range digests {
-		entry = append(entry, d[:]...)
+		b = append(b, d[:]...)
 	}
 	for i := range digests {
-		entry = binary.BigEndian.AppendUint32(entry, uint32(start+i*len(Hash{})))
+		b = binary.BigEndian.AppendUint32(b, uint32(start+i*len(Hash{})))
 	}
-	return append(entry, byte(len(digests)))
+	return append(b, byte(len(digests)))
 }
 
 func trailerSize(digests int) int { return digests*(len(Hash{})+4) + 1 }
@@ -57,7 +62,7 @@ func cutTrailer(format string, entry []byte, n int) (text []byte, err error) {
 
 // checkTrailer reports a trailer that says something else than the text.
 func checkTrailer(format string, entry, text []byte, digests ...Hash) error {
-	if !bytes.Equal(entry, appendTrailer(bytes.Clone(text), digests...)) {
+	if !bytes.Equal(entry[len(text):], trailer(len(text), digests)) {
 		return &FormatError{Format: format, What: "the trailer does not name the digests of the text, in its order and at their places"}
 	}
 	return nil
