@@ -40,8 +40,23 @@ func NewReader(r io.Reader, f Format) *Reader { return NewReaderSize(r, f, readA
 // NewReaderSize is NewReader for a list of about size bytes: a short one is read
 // ahead in less memory.
 func NewReaderSize(r io.Reader, f Format, size uint64) *Reader {
+	n := &Reader{}
+	n.Reset(r, f, size)
+	return n
+}
+
+// Reset makes it a reader of another list, as NewReaderSize does, in the memory that
+// it has.
+func (r *Reader) Reset(list io.Reader, f Format, size uint64) {
+	in, buf := r.in[:0], r.buf[:0]
 	// One byte more finds the end of the list in the same call.
-	return &Reader{r: r, format: f, size: f.Bank.Size(), in: make([]byte, 0, min(max(size+1, minReadAhead), readAhead))}
+	if want := int(min(max(size+1, minReadAhead), readAhead)); cap(in) < want {
+		in = make([]byte, 0, want)
+	}
+	if cap(buf) > readStep {
+		buf = nil // one record was so long; the next need not be
+	}
+	*r = Reader{r: list, format: f, size: f.Bank.Size(), in: in, buf: buf}
 }
 
 // Format returns the list's format; the byte order is known after the first
@@ -89,10 +104,12 @@ func (r *Reader) record(rec *Record) error {
 	if r.whole(rec) {
 		return nil
 	}
-	if err := r.take(4, "PCR number"); err != nil {
-		if len(r.buf) == 0 && errors.Is(err, io.ErrUnexpectedEOF) && r.ioError == nil {
-			return io.EOF
+	if r.start == len(r.in) {
+		if err := r.fill(); err != nil {
+			return err // io.EOF: the clean end
 		}
+	}
+	if err := r.take(4, "PCR number"); err != nil {
 		return err
 	}
 	if r.format.Order == DetectOrder {
@@ -217,8 +234,7 @@ func (r *Reader) take(n int, what string) error {
 	return nil
 }
 
-// ended says that the list ends inside a record; at a record's begin it is the
-// clean end, which record tells by the empty buf.
+// ended says that the list ends inside a record.
 func (r *Reader) ended(what string) error {
 	text := fmt.Sprintf("the list ends inside this record, at its %s, after %d of its bytes", what, len(r.buf))
 	return &endError{&SyntaxError{r.index, r.offset, text, "it was truncated: copy it again to its end"}}

@@ -92,26 +92,35 @@ type replayBank struct {
 // gives ErrUnavailable. Registers that base does not name start at zero. Styles
 // also say how the list's own bank is digested where it is not replayed.
 func NewReplayer(banks []Bank, base Values, styles Styles) (*Replayer, error) {
-	p := &Replayer{styles: styles}
+	p := &Replayer{}
+	if err := p.Reset(banks, base, styles); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Reset begins another replay, as NewReplayer does, in the memory that there is.
+func (p *Replayer) Reset(banks []Bank, base Values, styles Styles) error {
+	*p = Replayer{banks: p.banks[:0], styles: styles}
 	p.known[DefaultPCR] = true
 	for _, b := range banks {
 		if !b.Available() {
-			return nil, fmt.Errorf("replay: bank %s: %w", b, ErrUnavailable)
+			return fmt.Errorf("replay: bank %s: %w", b, ErrUnavailable)
 		}
 		if slices.ContainsFunc(p.banks, func(x replayBank) bool { return x.bank == b }) {
-			return nil, fmt.Errorf("replay: bank %s stands twice", b)
+			return fmt.Errorf("replay: bank %s stands twice", b)
 		}
 		p.banks = append(p.banks, replayBank{bank: b, size: b.Size(), style: styles[b]})
 	}
 	for slot, v := range base {
 		b := p.find(slot.Bank)
 		if b == nil || slot.PCR < 0 || slot.PCR >= MaxPCRs || len(v) != slot.Bank.Size() {
-			return nil, fmt.Errorf("replay: base has %s with %d bytes: no register of the replayed banks", slot, len(v))
+			return fmt.Errorf("replay: base has %s with %d bytes: no register of the replayed banks", slot, len(v))
 		}
 		copy(b.value[slot.PCR][:], v)
 		p.known[slot.PCR] = true
 	}
-	return p, nil
+	return nil
 }
 
 func (p *Replayer) find(b Bank) *replayBank {

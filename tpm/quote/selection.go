@@ -32,7 +32,9 @@ func (d *decoder) selection() []SelectedBank {
 		if size := d.byte("sizeofSelect"); d.err == nil && size != pcrSelectSize {
 			d.fail("sizeofSelect is %d, want %d", size, pcrSelectSize)
 		}
-		for i, mask := range d.bytes("pcrSelect", pcrSelectSize) {
+		selected := d.bytes("pcrSelect", pcrSelectSize)
+		s.PCRs = make([]int, 0, 8*len(selected))
+		for i, mask := range selected {
 			for ; mask != 0; mask &= mask - 1 {
 				s.PCRs = append(s.PCRs, 8*i+bits.TrailingZeros8(mask))
 			}
