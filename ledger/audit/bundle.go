@@ -277,6 +277,7 @@ func (c *bundleCheck) judge(it item) error {
 			return err
 		}
 		if j.Segment != nil {
+			s.Base, s.End = registers(seg.Base), registers(seg.End)
 			c.Segments = append(c.Segments, s)
 			if !j.fork {
 				c.last, c.before = s, seg

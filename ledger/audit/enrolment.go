@@ -13,7 +13,7 @@ import (
 func (s *State) judgeEnrolment(j *Judgement, e *ledger.Enrolment, addenda Addenda) {
 	// SPEC: 1. The enrolment names the host's entry before it.
 	next := s.judgeLink(j, e)
-	next.Enrolment, next.renewed = e, true
+	next.Enrolment, next.ak, next.renewed = e, nil, true
 	j.next = next
 
 	// SPEC: 2. The AK's public area is that of a restricted signing key that

@@ -13,8 +13,9 @@ import (
 
 // judgeQuote makes the checks of a segment that need no records. It returns nil
 // where the quote cannot be believed.
-func (s *State) judgeQuote(j *Judgement, seg *ledger.Segment, e *ledger.Enrolment) *quote.Quote {
+func (s *State) judgeQuote(j *Judgement, seg *ledger.Segment, h *Host) *quote.Quote {
 	// SPEC: 2. The AK is the one that the host is enrolled with.
+	e := h.Enrolment
 	if e == nil {
 		j.find(ledger.AKNotEnrolled, "no enrolment of host %s is known", seg.Host)
 		return nil
@@ -23,11 +24,14 @@ func (s *State) judgeQuote(j *Judgement, seg *ledger.Segment, e *ledger.Enrolmen
 		j.find(ledger.AKNotEnrolled, "quoted by AK %.16s…, host %s is enrolled with %.16s…", seg.AK, seg.Host, e.AK)
 		return nil
 	}
-	ak, err := quote.ParseAK(e.AKPublic)
-	if err != nil {
-		j.find(ledger.AKAttributes, "%v", err)
-		return nil
+	if h.ak == nil {
+		var err error
+		if h.ak, err = quote.ParseAK(e.AKPublic); err != nil {
+			j.find(ledger.AKAttributes, "%v", err)
+			return nil
+		}
 	}
+	ak := h.ak
 
 	// SPEC: 3. Quote and signature are of the one form a TPM gives them, and the
 	// AK signed the quote in its own scheme.
@@ -68,18 +72,17 @@ func (s *State) judgeSelection(j *Judgement, seg *ledger.Segment, q *quote.Quote
 	// SPEC: 6. The registers in end and other are the quoted ones, no more and
 	// no fewer; a register that the list extends is quoted in every bank that
 	// has one.
-	var quoted, stated []ledger.PCR
+	// Neither names one twice.
+	n, same := 0, true
 	for _, b := range q.Selection {
+		bank := bankName(ima.Bank(b.Bank))
 		for _, index := range b.PCRs {
-			quoted = append(quoted, ledger.PCR{Bank: bankName(ima.Bank(b.Bank)), Index: index})
+			n++
+			same = same && seg.Quoted(bank, index) != nil
 		}
 	}
-	stated = slices.Concat(seg.End, seg.Others)
-	ledger.SortPCRs(quoted)
-	ledger.SortPCRs(stated)
-	same := func(a, b ledger.PCR) bool { return a.Bank == b.Bank && a.Index == b.Index }
-	if !slices.EqualFunc(quoted, stated, same) {
-		j.find(ledger.QuoteSelection, "the quote covers %s, the segment states %s", slots(quoted), slots(stated))
+	if !same || n != len(seg.End)+len(seg.Others) {
+		j.find(ledger.QuoteSelection, "the quote covers %s, the segment states %s", slots(quotedPCRs(q)), slots(slices.Concat(seg.End, seg.Others)))
 	}
 	for _, index := range indexes(seg.Base) {
 		for _, t := range seg.Styles {
@@ -108,6 +111,15 @@ func quoteCode(err error) ledger.Code {
 	}
 }
 
+func quotedPCRs(q *quote.Quote) (list []ledger.PCR) {
+	for _, b := range q.Selection {
+		for _, index := range b.PCRs {
+			list = append(list, ledger.PCR{Bank: bankName(ima.Bank(b.Bank)), Index: index})
+		}
+	}
+	return list
+}
+
 func imaSelection(q *quote.Quote) ima.Selection {
 	var list ima.Selection
 	for _, b := range q.Selection {
@@ -120,7 +132,7 @@ func imaSelection(q *quote.Quote) ima.Selection {
 func bankName(b ima.Bank) ledger.Bank { return ledger.Bank(b.String()) }
 
 func indexes(list []ledger.PCR) []int {
-	var v []int
+	v := make([]int, 0, len(list))
 	for _, p := range list {
 		v = append(v, p.Index)
 	}
@@ -130,6 +142,7 @@ func indexes(list []ledger.PCR) []int {
 
 // slots names registers for people: sha1:0-10 sha256:0-10.
 func slots(list []ledger.PCR) string {
+	ledger.SortPCRs(list)
 	var b []byte
 	for i := 0; i < len(list); i++ {
 		first := i

@@ -42,8 +42,8 @@ func ProveRecord(seg *ledger.Segment, payload io.Reader, index uint64, sealed bo
 	if index >= seg.Count {
 		return nil, fmt.Errorf("prove record %d: the segment has %d", index, seg.Count)
 	}
-	r, err := newReplay(seg, payload)
-	if err != nil {
+	r := newReplay()
+	if err := r.begin(seg, payload); err != nil {
 		return nil, fmt.Errorf("prove record %d: %w", index, err)
 	}
 	if sealed {
@@ -72,6 +72,7 @@ func ProveRecord(seg *ledger.Segment, payload io.Reader, index uint64, sealed bo
 		return nil, fmt.Errorf("prove record %d: the payload has %d", index, len(leaves))
 	}
 	if !sealed {
+		var err error
 		if p.Path, err = ledger.RecordPath(leaves, index); err != nil {
 			return nil, err
 		}
@@ -110,8 +111,8 @@ func CheckRecord(seg *ledger.Segment, p *ledger.RecordProof) (*RecordClaim, []le
 	case p.Index >= seg.Count:
 		return refuse(ledger.ProofInclusion, "the segment has %d records", seg.Count)
 	}
-	r, err := newReplay(seg, bytes.NewReader(p.Record))
-	if err != nil {
+	r := newReplay()
+	if err := r.begin(seg, bytes.NewReader(p.Record)); err != nil {
 		return refuse(ledger.ProofMalformed, "%v", err)
 	}
 	rec, err := r.list.Next()

@@ -40,20 +40,22 @@ func (s *State) judgeRecords(j *Judgement, seg, prev *ledger.Segment, skipped bo
 	}
 	defer payload.Close()
 
-	r, err := newReplay(seg, payload)
-	if err != nil {
+	r := s.replays.Get().(*replay)
+	defer s.replays.Put(r)
+	if err := r.begin(seg, payload); err != nil {
 		j.find(ledger.BodyMismatch, "%v", err)
 		return
 	}
 	before := *j.Segment
 	findings := len(j.Findings)
+	err = nil
 	for err == nil {
 		err = r.next(j)
 	}
 	digest, size, readErr := r.drain()
 	switch {
 	case readErr != nil:
-		j.Err = fmt.Errorf("records of %s: %w", j.subject, readErr)
+		j.Err = fmt.Errorf("records of %s: %w", j.subject(), readErr)
 		return
 	case digest != seg.Payload.Digest || size != seg.Payload.Size:
 		// SPEC: 11. It is the bytes that the leaf names. If not, nothing else is
@@ -76,18 +78,23 @@ func recordCode(err error) ledger.Code {
 	return ledger.ListMalformed
 }
 
-// A replay is the one pass over a payload.
+// A replay is the one pass over a payload. One after another can be made in the same
+// memory, which most segments have more of than records.
 type replay struct {
 	seg   *ledger.Segment
-	in    *countingHash
-	list  *ima.Reader
-	pcrs  *ima.Replayer
+	in    countingHash
+	list  ima.Reader
+	pcrs  ima.Replayer
 	tree  *ledger.RecordTree
 	count uint64
 	named []int // registers that records name
 	last  bool  // whether a register binds the last record
 
 	digests bool // whether a stored digest is not that of its data
+
+	base  ima.Values
+	style ima.Styles
+	banks []ima.Bank
 }
 
 // countingHash hashes and counts what is read through it.
@@ -96,6 +103,11 @@ type countingHash struct {
 	hash hash.Hash
 	n    uint64
 	err  error
+}
+
+func (c *countingHash) begin(r io.Reader) {
+	c.hash.Reset()
+	*c = countingHash{r: r, hash: c.hash}
 }
 
 func (c *countingHash) Read(p []byte) (int, error) {
@@ -108,37 +120,51 @@ func (c *countingHash) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func newReplay(seg *ledger.Segment, payload io.Reader) (*replay, error) {
-	base, style := make(ima.Values), make(ima.Styles)
-	var banks []ima.Bank
+func newReplay() *replay {
+	return &replay{in: countingHash{hash: sha256.New()}, tree: ledger.NewRecordTree(), base: make(ima.Values), style: make(ima.Styles)}
+}
+
+// begin makes it the replay of a segment's payload.
+func (r *replay) begin(seg *ledger.Segment, payload io.Reader) error {
+	r.seg, r.count, r.named, r.last, r.digests = seg, 0, r.named[:0], false, false
+	clear(r.base)
+	clear(r.style)
+	r.banks = r.banks[:0]
 	for _, t := range seg.Styles {
-		banks = append(banks, ima.Bank(t.Bank.Alg()))
-		style[ima.Bank(t.Bank.Alg())] = styles[t.Style]
+		bank := ima.Bank(t.Bank.Alg())
+		r.banks = append(r.banks, bank)
+		r.style[bank] = styles[t.Style]
 	}
 	for _, p := range seg.Base {
-		base[slot(p)] = p.Value
+		r.base[slot(p)] = p.Value
 	}
-	pcrs, err := ima.NewReplayer(banks, base, style)
+	if err := r.pcrs.Reset(r.banks, r.base, r.style); err != nil {
+		return err
+	}
+	format, err := listFormat(seg)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	// One byte more than the leaf states is enough to know that it is too long.
-	in := &countingHash{r: io.LimitReader(payload, int64(seg.Payload.Size)+1), hash: sha256.New()}
-	list, err := NewListReader(seg, in)
-	if err != nil {
-		return nil, err
-	}
-	return &replay{seg: seg, in: in, list: list, pcrs: pcrs, tree: ledger.NewRecordTree()}, nil
+	r.in.begin(io.LimitReader(payload, int64(seg.Payload.Size)+1))
+	r.list.Reset(&r.in, format, seg.Payload.Size)
+	r.tree.Reset()
+	return nil
 }
 
 // NewListReader reads a segment's records in the format that its leaf states. That
 // payload is what the leaf names is the caller's to check.
 func NewListReader(seg *ledger.Segment, payload io.Reader) (*ima.Reader, error) {
-	order, err := ima.ParseOrder(seg.List.Order)
+	format, err := listFormat(seg)
 	if err != nil {
 		return nil, err
 	}
-	return ima.NewReaderSize(payload, ima.Format{Bank: ima.Bank(seg.List.Bank.Alg()), Order: order}, seg.Payload.Size), nil
+	return ima.NewReaderSize(payload, format, seg.Payload.Size), nil
+}
+
+func listFormat(seg *ledger.Segment) (ima.Format, error) {
+	order, err := ima.ParseOrder(seg.List.Order)
+	return ima.Format{Bank: ima.Bank(seg.List.Bank.Alg()), Order: order}, err
 }
 
 func slot(p ledger.PCR) ima.Slot { return ima.Slot{Bank: ima.Bank(p.Bank.Alg()), PCR: p.Index} }
@@ -169,7 +195,8 @@ func (r *replay) next(j *Judgement) error {
 	r.last = ima.Attestable(rec.PCR)
 	r.bootAggregate(j, rec)
 	r.count++
-	return r.tree.Add(rec.Raw)
+	r.tree.Add(rec.Raw)
+	return nil
 }
 
 // maxKexecs is how many kexecs of a segment are findings each: root can make
@@ -180,6 +207,9 @@ const maxKexecs = 100
 // is stored. SPEC: 12. That those are the same is asked all the same.
 func (r *replay) extend(j *Judgement, rec *ima.Record) error {
 	err := r.pcrs.Extend(rec)
+	if err == nil {
+		return nil
+	}
 	var digest *ima.DigestError
 	if !errors.As(err, &digest) {
 		return err
@@ -235,7 +265,7 @@ func (r *replay) bootAggregate(j *Judgement, rec *ima.Record) {
 // drain reads on to the payload's end, so that all of it is hashed whatever the
 // list's fault is.
 func (r *replay) drain() (digest ledger.Hash, size uint64, err error) {
-	if _, err := io.Copy(io.Discard, r.in); err != nil {
+	if _, err := io.Copy(io.Discard, &r.in); err != nil {
 		return digest, 0, err
 	}
 	return ledger.Hash(r.in.hash.Sum(nil)), r.in.n, r.in.err
@@ -254,8 +284,7 @@ func (r *replay) judge(j *Judgement, seg, prev *ledger.Segment, skipped bool) {
 	if r.count > 0 && !r.last {
 		j.find(ledger.BodyMismatch, "no register binds the last record, so the segment ends before it")
 	}
-	root, err := r.tree.Root()
-	if err != nil || root != seg.Records {
+	if root := r.tree.Root(); root != seg.Records {
 		j.find(ledger.BodyMismatch, "the record root is %x, the payload gives %x", seg.Records, root)
 	}
 	stated := indexes(seg.Base)

@@ -3,6 +3,7 @@ package audit
 import (
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/imaledger/imaledger/ledger"
 )
@@ -45,22 +46,25 @@ func isSegment(e ledger.Entry) bool { _, is := e.(*ledger.Segment); return is }
 
 // judgeSegments judges segments, each host's in their order.
 func (s *State) judgeSegments(run []Logged, judged []*Judgement) {
-	var order []chainID
-	chains := make(map[chainID][]int) // indexes into run
+	var chains [][]int // of each host, indexes into run
+	place := make(map[chainID]int)
 	for i, e := range run {
 		id := chainOf(e.Entry.(*ledger.Segment))
-		if chains[id] == nil {
-			order = append(order, id)
+		n, known := place[id]
+		if !known {
+			n = len(chains)
+			place[id], chains = n, append(chains, nil)
 		}
-		chains[id] = append(chains[id], i)
+		chains[n] = append(chains[n], i)
 	}
-	next := make(chan chainID)
+	var next atomic.Int64 // of chains
 	var workers sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(order)) {
+	for range min(runtime.GOMAXPROCS(0), len(chains)) {
 		workers.Go(func() {
-			for id := range next {
-				h := s.hosts[id]
-				for _, i := range chains[id] {
+			for n := next.Add(1); n <= int64(len(chains)); n = next.Add(1) {
+				chain := chains[n-1]
+				h := s.before(run[chain[0]].Entry)
+				for _, i := range chain {
 					j := s.judge(run[i].Leaf, run[i].Entry, run[i].Addenda, h)
 					if !j.fork {
 						h = j.next // as Commit will
@@ -70,9 +74,5 @@ func (s *State) judgeSegments(run []Logged, judged []*Judgement) {
 			}
 		})
 	}
-	for _, id := range order {
-		next <- id
-	}
-	close(next)
 	workers.Wait()
 }

@@ -20,13 +20,14 @@ type Segment struct {
 	Count uint64 `json:"count"`
 	// Replayed says that the records were at hand and give the quoted values;
 	// without it only the values themselves are proven.
-	Replayed   bool              `json:"replayed"`
-	Violations uint64            `json:"violations"` // records whose contents no register binds
-	Unattested uint64            `json:"unattested"` // records that no register binds at all
-	Kexecs     uint64            `json:"kexecs"`
-	Erased     *ErasedSegment    `json:"erased,omitempty"`
-	Base       map[string]string `json:"base"` // register to value in hex
-	End        map[string]string `json:"end"`
+	Replayed   bool           `json:"replayed"`
+	Violations uint64         `json:"violations"` // records whose contents no register binds
+	Unattested uint64         `json:"unattested"` // records that no register binds at all
+	Kexecs     uint64         `json:"kexecs"`
+	Erased     *ErasedSegment `json:"erased,omitempty"`
+	// Register to value in hex, of a segment in a Report.
+	Base map[string]string `json:"base"`
+	End  map[string]string `json:"end"`
 
 	ResetCount   uint32 `json:"resetCount"`
 	RestartCount uint32 `json:"restartCount"`
@@ -64,7 +65,7 @@ func (s *State) judgeSegment(j *Judgement, seg *ledger.Segment, addenda Addenda)
 	if before == nil {
 		before = next
 	}
-	q := s.judgeQuote(j, seg, next.Enrolment)
+	q := s.judgeQuote(j, seg, next)
 	if q == nil {
 		// What the quote does not bear out must not become the base that the
 		// next segment is held to.
@@ -77,7 +78,7 @@ func (s *State) judgeSegment(j *Judgement, seg *ledger.Segment, addenda Addenda)
 	next.quote, next.ek = counters{q.ResetCount, q.RestartCount, q.Clock}, next.Enrolment.EK
 	j.Segment = &Segment{
 		Log: seg.Log, Host: seg.Host, Sequence: seg.Sequence, Leaf: hex.EncodeToString(j.leaf[:]), Join: seg.Join.String(),
-		First: seg.First, Count: seg.Count, Base: registers(seg.Base), End: registers(seg.End),
+		First: seg.First, Count: seg.Count,
 		ResetCount: q.ResetCount, RestartCount: q.RestartCount, Clock: q.Clock, Grade: next.Enrolment.Grade,
 	}
 	// SPEC: 10 to 14, on the records.

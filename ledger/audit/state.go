@@ -7,8 +7,10 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/tpm/quote"
 )
 
 // Addenda gives the bytes that entries name by digest.
@@ -41,6 +43,8 @@ type State struct {
 	entries     uint64                      // committed
 	freezes     map[ledger.Hash]*ledger.Freeze
 	successions map[ledger.Hash]*ledger.Succession
+
+	replays sync.Pool // of *replay
 }
 
 type erasure struct {
@@ -60,6 +64,7 @@ func NewState(trust *ledger.Trust) *State {
 		texts:   make(map[ledger.Hash]ledger.Hash),
 		freezes: make(map[ledger.Hash]*ledger.Freeze), successions: make(map[ledger.Hash]*ledger.Succession),
 		holds: make(map[ledger.Hash]*ledger.Hold), verdicts: make(map[string][]verdict),
+		replays: sync.Pool{New: func() any { return newReplay() }},
 	}
 }
 
@@ -73,6 +78,7 @@ type Host struct {
 	Sequence  uint64      // of the newest entry
 	Enrolment *ledger.Enrolment
 	Last      *ledger.Segment // the newest segment, nil where there is none
+	ak        *quote.AK       // of Enrolment; nil until a segment is judged by it
 	quote     counters        // of Last
 	ek        ledger.Name     // by the enrolment that Last was under
 	renewed   bool            // whether an enrolment stands after Last
@@ -143,16 +149,24 @@ type Judgement struct {
 	ekKey   *[32]byte // of an enrolment whose evidence was at hand
 	verdict *verdict  // of an appraisal whose segment is known
 	fork    bool      // whether the chain has an entry in this place already
-	subject string
 }
 
 // By returns the key names of the operators or registrars whose signatures the
 // entry has.
 func (j *Judgement) By() []string { return j.by }
 
+// subject names the entry for people.
+func (j *Judgement) subject() string {
+	if e, ok := j.entry.(ledger.HostEntry); ok {
+		host, sequence, _ := e.Link()
+		return ledger.Subject(host, sequence)
+	}
+	return fmt.Sprintf("entry %x", j.leaf[:6])
+}
+
 func (j *Judgement) find(code ledger.Code, format string, args ...any) {
 	j.Findings = append(j.Findings, ledger.Finding{
-		Code: code, Subject: j.subject, Text: fmt.Sprintf(format, args...), Entry: fmt.Sprintf("%x", j.leaf),
+		Code: code, Subject: j.subject(), Text: fmt.Sprintf(format, args...), Entry: fmt.Sprintf("%x", j.leaf),
 	})
 }
 
@@ -175,11 +189,7 @@ func (s *State) before(entry ledger.Entry) *Host {
 
 // judge is Judge for an entry of a host whose chain has come as far as before says.
 func (s *State) judge(leaf ledger.Hash, entry ledger.Entry, addenda Addenda, before *Host) *Judgement {
-	j := &Judgement{leaf: leaf, entry: entry, before: before, subject: fmt.Sprintf("entry %x", leaf[:6])}
-	if e, ok := entry.(ledger.HostEntry); ok {
-		host, sequence, _ := e.Link()
-		j.subject = ledger.Subject(host, sequence)
-	}
+	j := &Judgement{leaf: leaf, entry: entry, before: before}
 	switch e := entry.(type) {
 	case *ledger.Enrolment:
 		s.judgeEnrolment(j, e, addenda)
@@ -259,6 +269,7 @@ func (s *State) judgeLink(j *Judgement, e ledger.HostEntry) *Host {
 		}
 		return next
 	}
+	next.ak = h.ak
 	next.Enrolment, next.Last, next.quote, next.ek, next.renewed = h.Enrolment, h.Last, h.quote, h.ek, h.renewed
 	// What is missing before an enrolment is missing before the first segment
 	// under it too.
