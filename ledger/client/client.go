@@ -157,10 +157,21 @@ func (c *Client) sized(ctx context.Context, method, path string, body []byte, wa
 		return 0, nil, err
 	}
 	defer resp.Body.Close()
-	if answer, err = readAll(resp.Body, limit); err != nil {
+	if answer, err = readAnswer(resp, limit); err != nil {
 		return 0, nil, fmt.Errorf("ledger: %s %s: %w", method, path, err)
 	}
 	return resp.StatusCode, answer, nil
+}
+
+// readAnswer reads an answer of at most max bytes, in one piece where it states its
+// size.
+func readAnswer(resp *http.Response, max int64) ([]byte, error) {
+	if n := resp.ContentLength; n > 0 && n <= max {
+		b := make([]byte, n)
+		_, err := io.ReadFull(resp.Body, b)
+		return b, err
+	}
+	return readAll(resp.Body, max)
 }
 
 // readAll reads at most max bytes; more is an error.

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -115,7 +116,7 @@ func (c *Client) AddendumOf(ctx context.Context, leaf, digest ledger.Hash, max i
 // OpenAddendum opens an addendum that an entry names, for whoever hashes it himself.
 // The error of one that the ledger does not give is a *Problem.
 func (c *Client) OpenAddendum(ctx context.Context, leaf, digest ledger.Hash) (io.ReadCloser, error) {
-	req, err := c.request(ctx, http.MethodGet, fmt.Sprintf("/%s?leaf=%x", ledger.AddendumPath(digest), leaf), nil)
+	req, err := c.request(ctx, http.MethodGet, "/"+ledger.AddendumPath(digest)+"?leaf="+hex.EncodeToString(leaf[:]), nil)
 	if err != nil {
 		return nil, err
 	}

@@ -17,8 +17,9 @@ import (
 const (
 	tileHeight = 8
 	bundleSize = 1 << tileHeight // entries
-	// maxTiles is how many tiles a Tree keeps, of 8 KiB each.
-	maxTiles = 2048
+	// maxTiles is how many tiles a Tree keeps, of 8 KiB each: those above the newest
+	// read, and their neighbours.
+	maxTiles = 256
 )
 
 // A Tree reads a log as it is at one checkpoint (c2sp.org/tlog-tiles): leaf hashes,
@@ -110,28 +111,35 @@ func (t *Tree) Entry(ctx context.Context, index uint64) ([]byte, error) {
 
 // Entries returns the entries from an index to the end of the bundle that it is in.
 func (t *Tree) Entries(ctx context.Context, from uint64) ([][]byte, error) {
+	list, _, err := t.EntriesAndLeaves(ctx, from)
+	return list, err
+}
+
+// EntriesAndLeaves is Entries with each entry's leaf hash.
+func (t *Tree) EntriesAndLeaves(ctx context.Context, from uint64) ([][]byte, []ledger.Hash, error) {
 	if err := t.has(from); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	n := from / bundleSize
 	list, err := t.client.bundle(ctx, n, t.at.Size)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var indexes []int64
+	indexes, leaves := make([]int64, len(list)), make([]ledger.Hash, len(list))
 	for i := range list {
-		indexes = append(indexes, tlog.StoredHashIndex(0, int64(n*bundleSize)+int64(i)))
+		indexes[i] = tlog.StoredHashIndex(0, int64(n*bundleSize)+int64(i))
 	}
-	leaves, err := t.hashes(ctx).ReadHashes(indexes)
+	hashes, err := t.hashes(ctx).ReadHashes(indexes)
 	if err != nil {
-		return nil, fmt.Errorf("leaf hashes from %d: %w", n*bundleSize, err)
+		return nil, nil, fmt.Errorf("leaf hashes from %d: %w", n*bundleSize, err)
 	}
 	for i, entry := range list {
-		if ledger.LeafHash(entry) != ledger.Hash(leaves[i]) {
-			return nil, &OtherBytesError{fmt.Sprintf("entry %d", n*bundleSize+uint64(i)), ledger.Hash(leaves[i]), ledger.LeafHash(entry)}
+		if leaves[i] = ledger.LeafHash(entry); leaves[i] != ledger.Hash(hashes[i]) {
+			return nil, nil, &OtherBytesError{fmt.Sprintf("entry %d", n*bundleSize+uint64(i)), ledger.Hash(hashes[i]), leaves[i]}
 		}
 	}
-	return list[from-n*bundleSize:], nil
+	skip := from - n*bundleSize
+	return list[skip:], leaves[skip:], nil
 }
 
 // Prove makes the proof that a checkpoint includes the entry at an index. It may be

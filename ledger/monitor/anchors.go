@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"strings"
 	"sync"
 
 	"github.com/imaledger/imaledger/ledger"
@@ -17,6 +18,14 @@ import (
 // maxAnchors bounds the verified anchors that are kept: hosts anchor to the newest
 // checkpoint, so neighbours share theirs. Those of one window come on top.
 var maxAnchors = 4096
+
+// An anchor is a checkpoint that verified, as far as segments are held to it.
+type anchor struct {
+	origin              string
+	size                uint64
+	root                ledger.Hash
+	notBefore, notAfter uint64 // Unix seconds
+}
 
 // An anchored is a segment and its place.
 type anchored struct {
@@ -45,14 +54,14 @@ func (w *walk) judgeAnchors(list []entry) (found, split []ledger.Finding, err er
 		if s, ok := e.Entry.(*ledger.Segment); ok {
 			a := &anchored{w.Next + uint64(i), e.leaf, s}
 			segments = append(segments, a)
-			if w.anchor(s.Anchor.Note) == nil && first[s.Anchor.Note] == nil {
+			if w.kept(s.Anchor.Note) == nil && first[s.Anchor.Note] == nil {
 				first[s.Anchor.Note] = a
 			}
 		}
 	}
 	results := w.verifyAnchors(first)
 	for _, a := range segments {
-		c := w.anchor(a.Anchor.Note)
+		c := w.kept(a.Anchor.Note)
 		if c == nil {
 			r := results[a.Anchor.Note]
 			if r.err != nil {
@@ -75,17 +84,16 @@ func (w *walk) judgeAnchors(list []entry) (found, split []ledger.Finding, err er
 }
 
 // place holds a segment to its anchor.
-func (w *walk) place(a *anchored, c *ledger.Checkpoint) (found []ledger.Finding) {
-	if c.Origin != a.Log || c.Size != a.Anchor.Size || c.Root != a.Anchor.Root {
+func (w *walk) place(a *anchored, c *anchor) (found []ledger.Finding) {
+	if c.origin != a.Log || c.size != a.Anchor.Size || c.root != a.Anchor.Root {
 		return append(found, a.finding(ledger.AnchorMismatch, "the checkpoint is of %s, size %d, root %x; the segment states %s, %d, %x",
-			c.Origin, c.Size, c.Root, a.Log, a.Anchor.Size, a.Anchor.Root))
+			c.origin, c.size, c.root, a.Log, a.Anchor.Size, a.Anchor.Root))
 	}
-	if c.Size > a.index {
-		found = append(found, a.finding(ledger.AnchorAfterLeaf, "the checkpoint has size %d, the segment index %d", c.Size, a.index))
+	if c.size > a.index {
+		found = append(found, a.finding(ledger.AnchorAfterLeaf, "the checkpoint has size %d, the segment index %d", c.size, a.index))
 	}
-	notBefore, notAfter := w.Trust.Policy.NotBefore(c), w.times.notAfter(a.index)
-	if notAfter > 0 && notBefore > notAfter {
-		found = append(found, a.finding(ledger.TimeOrder, "the checkpoint was witnessed at %s, the segment was in the log by %s", audit.Time(notBefore), audit.Time(notAfter)))
+	if notAfter := w.times.notAfter(a.index); notAfter > 0 && c.notBefore > notAfter {
+		found = append(found, a.finding(ledger.TimeOrder, "the checkpoint was witnessed at %s, the segment was in the log by %s", audit.Time(c.notBefore), audit.Time(notAfter)))
 	}
 	return found
 }
@@ -127,20 +135,21 @@ func (w *walk) verifyAnchors(first map[ledger.Hash]*anchored) map[ledger.Hash]*a
 	return results
 }
 
-func (w *walk) anchor(note ledger.Hash) *ledger.Checkpoint {
+// kept returns an anchor that is known, nil for any other.
+func (w *walk) kept(note ledger.Hash) *anchor {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.anchors[note]
 }
 
-func (w *walk) keepAnchor(note ledger.Hash, c *ledger.Checkpoint) {
+func (w *walk) keepAnchor(note ledger.Hash, c *anchor) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.anchors[note] = c
-	w.times.add(c.Size, w.Trust.Policy.NotAfter(c))
+	w.times.add(c.size, c.notAfter)
 }
 
-func (w *walk) verifyAnchor(a *anchored) (*ledger.Checkpoint, *anchorResult) {
+func (w *walk) verifyAnchor(a *anchored) (*anchor, *anchorResult) {
 	r, err := w.open(a.leaf, a.Anchor.Note)
 	switch {
 	case client.Refused(err):
@@ -173,7 +182,7 @@ func (w *walk) verifyAnchor(a *anchored) (*ledger.Checkpoint, *anchorResult) {
 		return nil, &anchorResult{code: ledger.LogSplit, split: [][]byte{c.Raw, w.seen.Raw},
 			text: fmt.Sprintf("the checkpoint is signed, of size %d and root %x; this log's root at that size is %x", c.Size, c.Root, root)}
 	}
-	return c, nil
+	return &anchor{strings.Clone(c.Origin), c.Size, c.Root, w.Trust.Policy.NotBefore(c), w.Trust.Policy.NotAfter(c)}, nil
 }
 
 // Segment implements audit.Log.
@@ -191,7 +200,7 @@ func (w *walk) Segment(leaf ledger.Hash) (*audit.Placed, bool, error) {
 			return nil, false, nil
 		}
 		p := &audit.Placed{Segment: s, NotAfter: w.times.notAfter(index)}
-		c := w.anchor(s.Anchor.Note)
+		c := w.kept(s.Anchor.Note)
 		if c == nil {
 			var r *anchorResult
 			if c, r = w.verifyAnchor(&anchored{index, leaf, s}); r != nil && r.err != nil {
@@ -199,7 +208,7 @@ func (w *walk) Segment(leaf ledger.Hash) (*audit.Placed, bool, error) {
 			}
 		}
 		if c != nil {
-			p.NotBefore = w.Trust.Policy.NotBefore(c)
+			p.NotBefore = c.notBefore
 		}
 		return p, true, nil
 	}

@@ -9,6 +9,7 @@
 package monitor
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -105,7 +106,8 @@ func Audit(ctx context.Context, c Config) (*Report, error) {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
 	defer m.close()
-	w := &walk{Config: c, ctx: ctx, memory: m, since: m.Next, resumed: m.seen, anchors: make(map[ledger.Hash]*ledger.Checkpoint), bundles: make(map[uint64][]entry)}
+	w := &walk{Config: c, ctx: ctx, memory: m, since: m.Next, resumed: m.seen, anchors: make(map[ledger.Hash]*anchor), bundles: make(map[uint64][]entry)}
+	w.buffers.New = func() any { return new(bytes.Buffer) }
 	found, err := w.checkpoint()
 	if err == nil && found == nil {
 		w.state.SetLog(w)

@@ -53,9 +53,11 @@ func (w *walk) open(leaf, digest ledger.Hash) (r io.ReadCloser, err error) {
 			case <-time.After(time.Duration(attempt) * 500 * time.Millisecond):
 			}
 		}
-		r, err = w.openOnce(w.ctx, leaf, digest)
+		if r, err = w.openOnce(w.ctx, leaf, digest); err == nil {
+			return r, nil
+		}
 		var p *client.Problem
-		if err == nil || errors.As(err, &p) && p.Status < http.StatusInternalServerError && p.Status != http.StatusTooManyRequests {
+		if errors.As(err, &p) && p.Status < http.StatusInternalServerError && p.Status != http.StatusTooManyRequests {
 			return r, err
 		}
 	}
@@ -67,18 +69,34 @@ func (w *walk) openOnce(ctx context.Context, leaf, digest ledger.Hash) (io.ReadC
 	if err != nil {
 		return nil, err
 	}
-	var b bytes.Buffer
-	n, err := io.Copy(&b, io.LimitReader(body, inMemory))
+	a := &addendum{walk: w, body: body, begin: w.buffers.Get().(*bytes.Buffer)}
+	a.begin.Reset()
+	n, err := io.Copy(a.begin, io.LimitReader(body, inMemory))
 	if err != nil {
-		body.Close()
+		a.Close()
 		return nil, err
 	}
-	if n < inMemory {
-		body.Close()
-		return io.NopCloser(&b), nil
+	a.Reader = a.begin
+	if n == inMemory {
+		a.Reader = io.MultiReader(a.begin, body)
 	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(&b, body), body}, nil
+	return a, nil
+}
+
+// An addendum is one that is being read. Its begin, which mostly is all of it, is in
+// memory that the next one gets.
+type addendum struct {
+	io.Reader
+	walk  *walk
+	body  io.Closer
+	begin *bytes.Buffer
+}
+
+// Close gives the memory back, so nothing may be read after it.
+func (a *addendum) Close() error {
+	if a.begin != nil {
+		a.walk.buffers.Put(a.begin)
+		a.begin, a.Reader = nil, nil
+	}
+	return a.body.Close()
 }

@@ -31,14 +31,15 @@ type walk struct {
 	tree    *client.Tree
 	split   [][]byte
 
+	buffers sync.Pool // of *bytes.Buffer
+
 	mu      sync.Mutex
-	anchors map[ledger.Hash]*ledger.Checkpoint // verified, by digest
-	bundles map[uint64][]entry                 // of what statements refer to
+	anchors map[ledger.Hash]*anchor // verified, by digest
+	bundles map[uint64][]entry      // of what statements refer to
 }
 
 // An entry of the log. It has no Entry where it is none.
 type entry struct {
-	raw  []byte
 	leaf ledger.Hash
 	ledger.Entry
 	err error // why it has none
@@ -117,12 +118,12 @@ func (w *walk) readEntries(ctx context.Context, from, to uint64) ([]entry, error
 	var readers sync.WaitGroup
 	for i := range parts {
 		readers.Go(func() {
-			raw, err := w.tree.Entries(ctx, max(from, (first+uint64(i))*bundleSize))
-			errs[i] = err
-			for _, b := range raw {
-				e := entry{raw: b, leaf: ledger.LeafHash(b)}
-				e.Entry, e.err = ledger.ParseEntry(b)
-				parts[i] = append(parts[i], e)
+			raw, leaves, err := w.tree.EntriesAndLeaves(ctx, max(from, (first+uint64(i))*bundleSize))
+			errs[i], parts[i] = err, make([]entry, len(raw))
+			for n := range raw {
+				e := &parts[i][n]
+				e.leaf = leaves[n]
+				e.Entry, e.err = ledger.ParseEntry(raw[n])
 			}
 		})
 	}
@@ -187,13 +188,12 @@ func (w *walk) count(e entry, j *audit.Judgement, s *source) {
 	if denied {
 		w.Unreadable++
 	}
-	key := hex.EncodeToString(e.leaf[:])
 	for _, f := range j.Findings {
 		switch {
 		case denied && (f.Code == ledger.PayloadMissing || f.Code == ledger.EnrolmentEvidenceMissing):
 		case w.NoPayloads && f.Code == ledger.PayloadMissing:
 		case f.Code == ledger.PayloadMissing && len(w.Missing) < MaxFindings:
-			w.Missing[key] = f
+			w.Missing[hex.EncodeToString(e.leaf[:])] = f
 		default:
 			w.find(f)
 		}

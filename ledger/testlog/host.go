@@ -154,7 +154,7 @@ func (l *Log) Seal(h *Host) (*ledger.Segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.Keep(h.list[:s.Payload.Size:s.Payload.Size])
+	l.Keep(h.list[:s.Payload.Size])
 	h.list = h.list[s.Payload.Size:]
 	leaf, err := l.Add(s.Marshal())
 	h.Previous, h.Sequence, h.Last = leaf, h.Sequence+1, s

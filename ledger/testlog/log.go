@@ -44,6 +44,7 @@ type Log struct {
 	witnesses []ed25519.PrivateKey
 	random    *rand.ChaCha8
 	hashes    []tlog.Hash
+	piece     []byte // of the memory that entries and addenda are in
 	signed    map[int][]byte
 }
 
@@ -103,7 +104,7 @@ func vkey(kind byte, name string, key ed25519.PrivateKey) (string, uint32) {
 // Fork returns a log with the same keys, whose history is this one's up to a size.
 func (l *Log) Fork(size int) (*Log, error) {
 	f := *l
-	f.Entries, f.Leaves, f.hashes, f.signed = nil, nil, nil, make(map[int][]byte)
+	f.Entries, f.Leaves, f.hashes, f.piece, f.signed = nil, nil, nil, nil, make(map[int][]byte)
 	f.Addenda = make(map[ledger.Hash][]byte)
 	for d, b := range l.Addenda {
 		f.Addenda[d] = b
@@ -123,7 +124,7 @@ func (l *Log) Add(entry []byte) (ledger.Hash, error) {
 		return ledger.Hash{}, err
 	}
 	l.hashes = append(l.hashes, h...)
-	l.Entries = append(l.Entries, entry)
+	l.Entries = append(l.Entries, l.copied(entry))
 	leaf := ledger.LeafHash(entry)
 	l.Leaves = append(l.Leaves, leaf)
 	l.Now = l.Now.Add(time.Second)
@@ -141,8 +142,24 @@ func (l *Log) State(s ledger.Statement) (ledger.Hash, error) {
 // Keep puts an addendum beside the log.
 func (l *Log) Keep(content []byte) ledger.Hash {
 	digest := sha256.Sum256(content)
-	l.Addenda[digest] = content
+	if l.Addenda[digest] == nil {
+		l.Addenda[digest] = l.copied(content)
+	}
 	return digest
+}
+
+// pieceSize is in bytes. A garbage collector goes through few large pieces sooner than
+// through many small ones, and what it takes is not the audit's that is measured.
+const pieceSize = 1 << 20
+
+// copied copies bytes into the log's memory.
+func (l *Log) copied(b []byte) []byte {
+	if len(b) > cap(l.piece)-len(l.piece) {
+		l.piece = make([]byte, 0, max(pieceSize, len(b)))
+	}
+	at := len(l.piece)
+	l.piece = append(l.piece, b...)
+	return l.piece[at:len(l.piece):len(l.piece)]
 }
 
 // ReadHashes implements tlog.HashReader.

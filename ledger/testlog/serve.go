@@ -61,8 +61,12 @@ func (l *Log) serveTile(w http.ResponseWriter, r *http.Request, path string) {
 		http.NotFound(w, r)
 		return
 	}
-	var b []byte
-	for _, e := range l.Entries[from : from+int64(tile.W)] {
+	list, size := l.Entries[from:from+int64(tile.W)], 0
+	for _, e := range list {
+		size += 2 + len(e)
+	}
+	b := make([]byte, 0, size)
+	for _, e := range list {
 		b = append(binary.BigEndian.AppendUint16(b, uint16(len(e))), e...)
 	}
 	w.Write(b)
