@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,7 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/gather"
 	"github.com/imaledger/imaledger/ledger/monitor"
@@ -162,12 +159,4 @@ func (f *follower) writeSplit(ctx context.Context, older, newer []byte) (file st
 	}
 	file = filepath.Join(f.evidence, fmt.Sprintf("split-%d-%d-%.12x", from.Size, to.Size, to.Root))
 	return file, os.WriteFile(file, []byte(b.String()), 0o644)
-}
-
-// serveUntil serves until the context ends.
-func serveUntil(ctx context.Context, h http.Handler, listener net.Listener, stderr io.Writer) {
-	server := cli.NewServer(h, 10*time.Second, 10*time.Second, slog.New(slog.DiscardHandler))
-	if err := cli.Serve(ctx, server, listener); err != nil {
-		fmt.Fprintln(stderr, err)
-	}
 }

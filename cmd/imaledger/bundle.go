@@ -131,6 +131,15 @@ func handOut(stdout, stderr io.Writer, l *gather.Ledger, e *gather.Evidence, out
 	return exitWith(nil, report.Class())
 }
 
+// writeBundle writes a bundle to a file.
+func writeBundle(name string, sources []ledger.BundleSource) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(ledger.WriteBundle(f, sources), f.Close())
+}
+
 // answered is the error for what a ledger answered: a finding, or nothing.
 func answered(err error) error {
 	var f *gather.FindingError

@@ -264,15 +264,6 @@ func (d *demo) bundle(ctx context.Context) ([]ledger.BundleSource, error) {
 	return sources, nil
 }
 
-// writeBundle writes a bundle to a file.
-func writeBundle(name string, sources []ledger.BundleSource) error {
-	f, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(ledger.WriteBundle(f, sources), f.Close())
-}
-
 // contentOf reads a source.
 func contentOf(s ledger.BundleSource) ([]byte, error) {
 	r, err := s.Open()

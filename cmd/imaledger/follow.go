@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -191,4 +192,12 @@ func (m *followMetrics) serve(ctx context.Context, address string, stderr io.Wri
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 	go serveUntil(ctx, mux, listener, stderr)
 	return nil
+}
+
+// serveUntil serves until the context ends.
+func serveUntil(ctx context.Context, h http.Handler, listener net.Listener, stderr io.Writer) {
+	server := cli.NewServer(h, 10*time.Second, 10*time.Second, slog.New(slog.DiscardHandler))
+	if err := cli.Serve(ctx, server, listener); err != nil {
+		fmt.Fprintln(stderr, err)
+	}
 }
