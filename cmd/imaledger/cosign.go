@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/cmd/internal/keys"
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/audit"
 	"github.com/imaledger/imaledger/ledger/monitor"
@@ -115,7 +116,7 @@ func (c *cosigner) run(ctx context.Context, stdout, stderr io.Writer) error {
 
 // openWitness opens the auditor's key, and what he has cosigned before.
 func (c *cosigner) openWitness() error {
-	b, err := readLimited(c.key, maxToken)
+	b, err := keys.Secret(c.key)
 	if err != nil {
 		return err
 	}

@@ -219,6 +219,15 @@ func TestCosign(t *testing.T) {
 	cosign := func(args ...string) (code int, stdout, stderr string) {
 		return tool(t, append([]string{"cosign", "--ledger", s.url, "--trust", s.trust, "--state", state, "--key", key}, args...)...)
 	}
+	if err := os.Chmod(key, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, talk := cosign("--out", out); code != cli.ExitUsage || !strings.Contains(talk, "can be read by others") {
+		t.Errorf("a key that others can read: exit %d, %s", code, talk)
+	}
+	if err := os.Chmod(key, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if code, _, talk := cosign("--out", out); code != 0 || !strings.Contains(talk, "audited and cosigned") {
 		t.Fatalf("%d %s", code, talk)
 	}

@@ -127,7 +127,7 @@ func ledgerReader(base, tokenFile string) (http.Handler, error) {
 	}
 	token := ""
 	if tokenFile != "" {
-		b, err := readLimited(tokenFile, 4096)
+		b, err := readLimited(tokenFile, maxToken)
 		if err != nil {
 			return nil, err
 		}
