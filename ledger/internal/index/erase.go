@@ -158,12 +158,12 @@ func (x *Index) Retry(ctx context.Context, source Source) (err error) {
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
 	w := &writer{Index: x, batch: x.db.NewBatch(), fresh: make(map[ledger.Hash]uint64)}
 	defer func() { w.batch.Close() }()
 	for _, entry := range entries {
-		if err != nil {
-			return err
-		}
 		list, err := source.Entries(ctx, entry, at)
 		if err != nil {
 			return err
@@ -179,5 +179,5 @@ func (x *Index) Retry(ctx context.Context, source Source) (err error) {
 			return x.fail(err)
 		}
 	}
-	return err
+	return nil
 }
