@@ -21,9 +21,6 @@ type remote struct {
 	tree   *client.Tree
 }
 
-// ErrOlder says that a ledger shows an older checkpoint than it did before.
-var ErrOlder = errors.New("the ledger shows an older checkpoint than before")
-
 // Checkpoint implements index.Source.
 func (r *remote) Checkpoint(ctx context.Context, since *ledger.Checkpoint) (*ledger.Checkpoint, error) {
 	raw, err := r.client.Checkpoint(ctx)
@@ -36,7 +33,7 @@ func (r *remote) Checkpoint(ctx context.Context, since *ledger.Checkpoint) (*led
 	}
 	if since != nil && since.Origin == at.Origin {
 		if since.Size > at.Size {
-			return nil, fmt.Errorf("%w: of size %d, and the index has one of size %d", ErrOlder, at.Size, since.Size)
+			return nil, fmt.Errorf("the ledger shows an older checkpoint than before: of size %d, and the index has one of size %d", at.Size, since.Size)
 		}
 		if err := r.client.Consistent(ctx, since, at); err != nil {
 			if errors.Is(err, ledger.ErrConsistency) {
