@@ -148,6 +148,11 @@ bench:
 clusters:
 	$(GO) test -tags clusters -run TestClusters -count 1 -v ./ledger/server/storagetest
 
+# The README's pictures: what a browser test sees.
+screenshots: tools
+	IMALEDGER_SCREENSHOTS=$(CURDIR)/bin/screenshots $(GO) test -run '^TestWebFirstVisit$$' -count 1 ./cmd/imaledger
+	for p in segment altered; do cp bin/screenshots/readme-$$p.png web/screenshots/$$p.png || exit 1; done
+
 # Hours of what check does for minutes. A ledger is killed 200 times under 50 hosts,
 # a witness 200 times under 100 logs. With two front ends on shared storage it is
 # they, the database and the object store.

@@ -116,15 +116,11 @@ func TestWebFirstVisit(t *testing.T) {
 	b.shoot("altered")
 	b.shootTo("readme-altered", 800)
 	b.open(s.url, "#/hosts/db1.example")
-	b.shootTo("readme-host", 800)
 	b.run(protocol(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"}))
 	if n := eval[int](b, `[...document.querySelectorAll("nav, main button")].filter((e) => e.checkVisibility()).length`); n > 0 {
 		t.Errorf("%d things to press are printed", n)
 	}
 	b.shoot("host-print")
-	b.look(theme{"dark", true, 1280})
-	b.open(s.url, "#/")
-	b.shootTo("readme-log-dark", 800)
 	b.clean(s.url)
 }
 

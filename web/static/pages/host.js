@@ -85,7 +85,7 @@ function body(c) {
     h('div', { class: 'verdict' }, mark(result.class === 'noted' ? 'verified' : result.class, why), h('p', {}, verdict(c, missing))),
     pairs([
       ['Entries', `#${list[0].entry?.sequence ?? from} to #${list.at(-1).entry?.sequence ?? '?'} of the chain, which the ledger says goes to #${newest}`],
-      ['Records', `${count(records)}, ${bytes(size)}`],
+      ['Records', `${count(records)} (${bytes(size)})`],
       ['Log', h('span', {}, untrusted(log.origin), ` at ${plural(log.size, 'entry', 'entries')} `, mark(log.state, log.state === 'verified' ? 'Signed, cosigned, and consistent with your last visit.' : against(log)))],
       ['Evidence', h('span', {}, h('button', { onclick: () => save(`${host}.tar`, [evidence.bundle()]) }, 'Save all of it'), ' ', h('code', {}, commandFor(`${host}.tar`)))],
     ]),

@@ -51,7 +51,7 @@ export async function show(at, view) {
   fill(at, head,
     h('div', { class: 'verdict' }, mark(state, why), h('p', {}, sentence(state, result, found, s, evidence, took))),
     pairs([
-      ['Records', `${count(s.count)}, ${bytes(s.payload.size)}${s.count ? `: ${count(s.first)} to ${count(s.first + s.count - 1n)} of this boot` : ''}; ${s.join}${s.reason ? ` ${s.reason}` : ''}`],
+      ['Records', `${count(s.count)} (${bytes(s.payload.size)})${s.count ? `: ${count(s.first)} to ${count(s.first + s.count - 1n)} of this boot` : ''}; ${s.join}${s.reason ? ` ${s.reason}` : ''}`],
       ['Quoted not before', fact ? time(fact.notBefore) : 'not proven'], ['and not after', fact ? time(fact.notAfter) : 'not proven'],
       ['In the log', h('a', { href: `#/entries/${segment.index}` }, `entry ${count(segment.index)}`)],
       ['Chain', h('span', {}, sequence > 1 && [segmentLink(host, sequence - 1, 'the one before'), ' · '], sequence < newest ? segmentLink(host, sequence + 1, 'the next') : 'the newest that the ledger names')],
