@@ -24,8 +24,8 @@ import (
 type liar struct {
 	*httptest.Server
 	ledger *url.URL
-	lie    func(path string, status int, body []byte) (int, []byte) // nil for the truth
-	told   int                                                      // answers that were altered
+	lie    falsehood // nil for the truth
+	told   int       // answers that were altered
 }
 
 func newLiar(t *testing.T, ledgerURL string) *liar {
@@ -134,53 +134,25 @@ func TestLyingLedger(t *testing.T) {
 	}
 	payload := "/" + ledger.AddendumPath(segments[1].Payload.Digest)
 	anchor := "/" + ledger.AddendumPath(segments[1].Anchor.Note)
-	at := func(prefix string, f func([]byte) []byte) func(string, int, []byte) (int, []byte) {
-		return func(path string, status int, body []byte) (int, []byte) {
-			if strings.HasPrefix(path, prefix) && status == http.StatusOK && len(body) > 0 {
-				body = f(body)
-			}
-			return status, body
-		}
-	}
-	status := func(prefix string, code int) func(string, int, []byte) (int, []byte) {
-		return func(path string, was int, body []byte) (int, []byte) {
-			if strings.HasPrefix(path, prefix) {
-				return code, nil
-			}
-			return was, body
-		}
-	}
-	unsigned := func(line string) func([]byte) []byte { // a checkpoint without some lines
-		return func(b []byte) []byte {
-			var kept []byte
-			for _, l := range bytes.SplitAfter(b, []byte("\n")) {
-				if !bytes.HasPrefix(l, []byte("— "+line)) {
-					kept = append(kept, l...)
-				}
-			}
-			return kept
-		}
-	}
 	swapped := func(b []byte) []byte { // the first two entries of a file
 		n := 2 + int(b[0])<<8 + int(b[1])
 		m := n + 2 + int(b[n])<<8 + int(b[n+1])
 		return append(append(append([]byte{}, b[n:m]...), b[:n]...), b[m:]...)
 	}
-	flip := func(b []byte) []byte { b[len(b)/2] ^= 1; return b }
 	for _, row := range []struct {
 		name string
-		lie  func(path string, status int, body []byte) (int, []byte)
+		lie  falsehood
 		// passes are commands that the lie does not reach: what they say is true.
 		passes []string
 	}{
-		{"a payload altered", at(payload, flip), []string{"audit again"}},
-		{"a payload withheld", status(payload, http.StatusNotFound), []string{"audit again"}},
-		{"an erasure claimed that no entry states", status(payload, http.StatusGone), []string{"audit again"}},
-		{"an anchor altered", at(anchor, flip), []string{"audit again"}},
-		{"an anchor withheld", status(anchor, http.StatusNotFound), []string{"audit again", "prove, path", "search"}},
+		{"a payload altered", lieAt(payload, flipped), []string{"audit again"}},
+		{"a payload withheld", answers(payload, http.StatusNotFound), []string{"audit again"}},
+		{"an erasure claimed that no entry states", answers(payload, http.StatusGone), []string{"audit again"}},
+		{"an anchor altered", lieAt(anchor, flipped), []string{"audit again"}},
+		{"an anchor withheld", answers(anchor, http.StatusNotFound), []string{"audit again", "prove, path", "search"}},
 		{"an entry altered", func(path string, status int, body []byte) (int, []byte) {
 			if strings.HasPrefix(path, "/leaf/") || strings.HasPrefix(path, "/tile/entries/") {
-				body = flip(body)
+				body = flipped(body)
 			}
 			return status, body
 		}, []string{"audit again"}},
@@ -193,13 +165,13 @@ func TestLyingLedger(t *testing.T) {
 			}
 			return status, body
 		}, []string{"audit again"}},
-		{"a tile altered", at("/tile/0/", flip), []string{"audit again"}},
-		{"a tile withheld", status("/tile/0/", http.StatusNotFound), []string{"audit again"}},
-		{"a checkpoint altered", at("/checkpoint", flip), nil},
-		{"a checkpoint without the log's signature", at("/checkpoint", unsigned("demo.example")), nil},
-		{"a checkpoint without a quorum", at("/checkpoint", unsigned("witness")), nil},
-		{"no checkpoint", status("/checkpoint", http.StatusNotFound), nil},
-		{"a checkpoint of a forked log", at("/checkpoint", func([]byte) []byte {
+		{"a tile altered", lieAt("/tile/0/", flipped), []string{"audit again"}},
+		{"a tile withheld", answers("/tile/0/", http.StatusNotFound), []string{"audit again"}},
+		{"a checkpoint altered", lieAt("/checkpoint", flipped), nil},
+		{"a checkpoint without the log's signature", lieAt("/checkpoint", unsigned("demo.example")), nil},
+		{"a checkpoint without a quorum", lieAt("/checkpoint", unsigned("witness")), nil},
+		{"no checkpoint", answers("/checkpoint", http.StatusNotFound), nil},
+		{"a checkpoint of a forked log", lieAt("/checkpoint", func([]byte) []byte {
 			// The log's owner can sign it; honest witnesses do not.
 			text := fmt.Sprintf("%s\n6\n%s\n", demoOrigin, base64.StdEncoding.EncodeToString(make([]byte, 32)))
 			forked, err := note.Sign(&note.Note{Text: text}, d.logSigner)
@@ -208,7 +180,7 @@ func TestLyingLedger(t *testing.T) {
 			}
 			return forked
 		}), nil},
-		{"an older checkpoint", at("/checkpoint", func([]byte) []byte { return older }),
+		{"an older checkpoint", lieAt("/checkpoint", func([]byte) []byte { return older }),
 			// What they prove of the older tree is true, and they say of which time it
 			// is; an older tree than was seen is found by who remembers.
 			[]string{"audit", "cosign", "bundle", "bundle, boot", "prove", "prove, path", "prove, index", "record", "timeline"}},
