@@ -198,7 +198,7 @@ func (m *Machine) startQEMU(initrd string) error {
 		clock = "utc"
 	}
 	c := exec.Command("qemu-system-x86_64", "-rtc", "base="+clock, "-accel", "tcg", "-m", fmt.Sprint(memory), "-display", "none", "-nodefaults", "-no-reboot",
-		"-serial", "stdio", "-device", "virtio-rng-pci",
+		"-serial", "stdio", "-qmp", "unix:"+m.path("qmp.sock")+",server=on,wait=off", "-device", "virtio-rng-pci",
 		"-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0,romfile=",
 		"-drive", "file="+m.disk()+",if=virtio,format=raw,cache=writethrough",
 		"-chardev", "socket,id=t0,path="+m.path("qemu.sock"), "-tpmdev", "emulator,id=tpm0,chardev=t0", "-device", "tpm-tis,tpmdev=tpm0",
