@@ -93,9 +93,13 @@ func (o *storageOptions) open(ctx context.Context, dir string, logger *slog.Logg
 	if err != nil {
 		return nil, nil, cli.WithHint(cli.Undecidedf("storage %s: %w", o.name(), err), "ledger/OPERATING.md, \"At scale\", has what buckets and database must be set to")
 	}
-	return &server.Storage{
+	s = &server.Storage{
 		Name: o.name(), Log: store.Log, Files: store.Files, Addenda: store.Addenda, Tree: store.DB, Sequencer: store.DB, Driver: store.Driver,
-	}, func() { store.Close() }, nil
+	}
+	if store.Locks {
+		s.Holder = store.Addenda
+	}
+	return s, func() { store.Close() }, nil
 }
 
 // driverLog takes what the database's driver has to say of connections.

@@ -57,11 +57,16 @@ func (s *State) Keeps(seg *Placed, now uint64) string {
 		return fmt.Sprintf("retention policy %d demands a passed appraisal first", policy.Policy)
 	}
 	for leaf, h := range s.holds {
-		if (h.Host == "" || h.Host == seg.Host) && seg.NotBefore <= h.To && seg.NotAfter >= h.From {
+		if Covers(h, seg) {
 			return fmt.Sprintf("hold %x of %s: %s", leaf[:6], Time(h.Time), h.Reason)
 		}
 	}
 	return ""
+}
+
+// Covers tells whether a hold may cover a segment, whose times must both be known.
+func Covers(h *ledger.Hold, seg *Placed) bool {
+	return (h.Host == "" || h.Host == seg.Host) && seg.NotBefore <= h.To && seg.NotAfter >= h.From
 }
 
 // end returns the time at which a policy no longer keeps what came into the log

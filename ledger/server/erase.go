@@ -36,25 +36,31 @@ func (s *Server) placed(ctx context.Context, leaf ledger.Hash) (*audit.Placed, b
 	if !ok {
 		return nil, false, nil
 	}
+	p, err := s.placedAt(index, seg)
+	return p, err == nil, err
+}
+
+// placedAt returns the segment at an index of the log with the times that bracket it.
+func (s *Server) placedAt(index uint64, seg *ledger.Segment) (*audit.Placed, error) {
 	p := &audit.Placed{Segment: seg, NotAfter: s.history.notAfter(index)}
 	if anchor := s.anchors.find(seg.Anchor.Note); anchor != nil {
 		p.NotBefore = s.config.Trust.Policy.NotBefore(anchor)
-		return p, true, nil
+		return p, nil
 	}
 	// It was verified when the segment was admitted.
 	raw, err := readSmall(s.addenda, seg.Anchor.Note, ledger.MaxCheckpoint)
 	if err != nil {
-		return nil, false, fmt.Errorf("anchor of %s #%d: %w", seg.Host, seg.Sequence, err)
+		return nil, fmt.Errorf("anchor of %s #%d: %w", seg.Host, seg.Sequence, err)
 	}
 	anchor, err := ledger.ParseCheckpoint(raw)
 	if err != nil {
-		return nil, false, fmt.Errorf("anchor of %s #%d: %w", seg.Host, seg.Sequence, err)
+		return nil, fmt.Errorf("anchor of %s #%d: %w", seg.Host, seg.Sequence, err)
 	}
 	if verified, err := s.config.Trust.Policy.Verify(raw); err == nil {
 		anchor = verified
 	}
 	p.NotBefore = s.config.Trust.Policy.NotBefore(anchor)
-	return p, true, nil
+	return p, nil
 }
 
 // facts are what a statement refers to, read before the fleet is locked. It

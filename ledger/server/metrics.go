@@ -77,6 +77,12 @@ func newMetrics(s *Server, to prometheus.Registerer) (*metrics, error) {
 			defer s.chains.mu.Unlock()
 			return float64(len(s.chains.hosts))
 		}),
+		gauge("imaledger_holds_failing", "1 if the object store did not, the last time, hold or let go what it is to.", func() float64 {
+			if s.holds.failing.Load() {
+				return 1
+			}
+			return 0
+		}),
 		gauge("imaledger_pending_bytes", "Bytes that were uploaded and that no entry names yet.", s.pending.total),
 		gauge("imaledger_submissions", "Entries that are being judged or written.", func() float64 { return float64(len(s.slots)) }),
 		gauge("imaledger_up", "1 while the ledger takes entries.", func() float64 {

@@ -16,6 +16,7 @@
 //	upload-token.key      what upload tokens are made with
 //	evidence/conflicts/   what was refused because the host's chain went another way
 //	evidence/refusals.json  what was refused lately, for the operator
+//	holds/                names of the holds that the storage knows of: see Holder
 //	index/                the search index, if there is one; it may be deleted
 //	lock                  held by the process
 //
@@ -157,6 +158,7 @@ type Server struct {
 	hostRate    *limiter
 	addressRate *limiter
 	refused     *refusals
+	holds       *holds
 	search      *searcher // nil without Config.Search
 
 	gate sync.RWMutex // see enter
@@ -220,7 +222,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		s.log.close()
 		return fmt.Errorf("ledger: compare with the witnesses: %w", err)
 	}
-	s.chains = newChains(s.config.Trust, s.Origin())
+	s.chains, s.holds = newChains(s.config.Trust, s.Origin()), newHolds()
 	if s.metrics, err = newMetrics(s, s.config.Metrics); err != nil {
 		s.log.close()
 		return fmt.Errorf("ledger: metrics: %w", err)
@@ -244,6 +246,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	go s.watchWitnesses()
 	go s.watchDoor()
 	go s.watchErasures()
+	go s.watchHolds()
 	s.openSearch()
 	return nil
 }

@@ -28,7 +28,11 @@ func shared(t testing.TB, c s3mysql.Config) *Storage {
 }
 
 func storageOf(s *s3mysql.Store) *Storage {
-	return &Storage{Name: "s3", Log: s.Log, Files: s.Files, Addenda: s.Addenda, Tree: s.DB, Sequencer: s.DB, Driver: s.Driver}
+	storage := &Storage{Name: "s3", Log: s.Log, Files: s.Files, Addenda: s.Addenda, Tree: s.DB, Sequencer: s.DB, Driver: s.Driver}
+	if s.Locks {
+		storage.Holder = s.Addenda
+	}
+	return storage
 }
 
 // startShared starts n front ends of one ledger.

@@ -24,7 +24,8 @@ type Storage struct {
 	Log     Files  // the log, by the paths of c2sp.org/tlog-tiles
 	Tree    Tree
 	Addenda Addenda
-	Files   Files // the checkpoints of days, and evidence
+	Files   Files  // the checkpoints of days, evidence, and how far holds are
+	Holder  Holder // nil where nothing keeps addenda from the storage's own operator
 
 	// Driver gives Tessera what it integrates and publishes by. The client is for
 	// its requests to witnesses.
@@ -67,6 +68,13 @@ type Addenda interface {
 	Delete(digest ledger.Hash) error
 	// List gives each addendum; the zero hash stands for what is none.
 	List() iter.Seq2[ledger.Hash, error]
+}
+
+// A Holder keeps addenda from being deleted, by anybody who may delete there.
+type Holder interface {
+	// Hold keeps an addendum, in each version that there is, from being deleted, or no
+	// longer does. One that is not there is no error.
+	Hold(ctx context.Context, digest ledger.Hash, on bool) error
 }
 
 // A Tree is the state of the tree as far as it is durable.

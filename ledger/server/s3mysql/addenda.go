@@ -190,6 +190,31 @@ func (a *Addenda) Delete(digest ledger.Hash) error {
 	return a.bucket.fail("delete", key, errors.Join(errs...))
 }
 
+// Hold sets, or lifts, the legal hold of each version of an addendum: server.Holder.
+func (a *Addenda) Hold(ctx context.Context, digest ledger.Hash, on bool) error {
+	ctx, cancel := context.WithTimeout(ctx, smallTimeout)
+	defer cancel()
+	key := ledger.AddendumPath(digest)
+	hold := &types.ObjectLockLegalHold{Status: types.ObjectLockLegalHoldStatusOff}
+	if on {
+		hold.Status = types.ObjectLockLegalHoldStatusOn
+	}
+	pages := s3.NewListObjectVersionsPaginator(a.bucket.client, &s3.ListObjectVersionsInput{Bucket: &a.bucket.name, Prefix: &key})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return a.bucket.fail("list the versions of", key, err)
+		}
+		for _, v := range page.Versions {
+			_, err := a.bucket.client.PutObjectLegalHold(ctx, &s3.PutObjectLegalHoldInput{Bucket: &a.bucket.name, Key: &key, VersionId: v.VersionId, LegalHold: hold})
+			if err != nil && !missing(err) {
+				return a.bucket.fail("hold", key, err)
+			}
+		}
+	}
+	return nil
+}
+
 // List gives each addendum's digest.
 func (a *Addenda) List() iter.Seq2[ledger.Hash, error] {
 	return func(yield func(ledger.Hash, error) bool) {

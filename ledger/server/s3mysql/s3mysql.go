@@ -4,9 +4,9 @@
 //
 // The log has a bucket of its own, at its root: with a prefix in front, Tessera's
 // driver does not find again what it wrote before its database was lost, and jams.
-// The checkpoints of days and evidence stand beside it, under history/ and evidence/:
-// that one of several creates a file is sure only without versioning, which has
-// Ceph's RGW 16 pass over the condition. Addenda are in a second bucket, which has
+// The checkpoints of days, evidence and the names of holds stand beside it, under
+// history/, evidence/ and holds/: that one of several creates a file is sure only
+// without versioning, which has Ceph's RGW 16 pass over the condition. Addenda are in a second bucket, which has
 // versioning, and object locks if the ledger sets them. The database holds what
 // gives entries their order, and entries for the second or so until they are in the
 // log's bucket: an entry is durable when the database says so.
@@ -64,6 +64,7 @@ type Store struct {
 	Files   *Bucket
 	Addenda *Addenda
 	DB      *Database
+	Locks   bool // whether the payloads' bucket has object lock, so that Addenda can hold
 
 	config Config
 	dsn    string
@@ -157,11 +158,15 @@ func (s *Store) checkBuckets(ctx context.Context) error {
 	if v.Status == types.BucketVersioningStatusEnabled {
 		return fmt.Errorf("bucket %s keeps versions, and its checkpoint is written each second: give the log a bucket without", s.config.LogBucket)
 	}
-	if s.config.Lock == "" {
-		return nil
-	}
 	l, err := s.Log.client.GetObjectLockConfiguration(ctx, &s3.GetObjectLockConfigurationInput{Bucket: &s.config.PayloadBucket})
-	if err != nil || l.ObjectLockConfiguration == nil || l.ObjectLockConfiguration.ObjectLockEnabled != types.ObjectLockEnabledEnabled {
+	s.Locks = err == nil && l.ObjectLockConfiguration != nil && l.ObjectLockConfiguration.ObjectLockEnabled == types.ObjectLockEnabledEnabled
+	if s.config.Lock == "" {
+		if n := status(err); err == nil || n == http.StatusNotFound || n == http.StatusNotImplemented {
+			return nil
+		}
+		return fmt.Errorf("bucket %s: object lock: %w", s.config.PayloadBucket, err)
+	}
+	if !s.Locks {
 		return fmt.Errorf("bucket %s has no object lock, which %s for %d days needs: make the bucket with object lock enabled: %w", s.config.PayloadBucket, s.config.Lock, s.config.LockDays, errors.Join(err))
 	}
 	return nil

@@ -34,6 +34,9 @@ func Test(t *testing.T, open func(t *testing.T) (again func() *server.Storage)) 
 	t.Run("files", func(t *testing.T) { testFiles(t, open(t)) })
 	t.Run("log", func(t *testing.T) { testLog(t, open(t)) })
 	t.Run("addenda", func(t *testing.T) { testAddenda(t, open(t)) })
+	if open(t)().Holder != nil {
+		t.Run("hold", func(t *testing.T) { testHold(t, open(t)) })
+	}
 	t.Run("tree", func(t *testing.T) { testTree(t, open(t)) })
 	t.Run("driver", func(t *testing.T) { testDriver(t, open(t)) })
 	if open(t)().Sequencer == nil {
@@ -176,6 +179,47 @@ func testAddenda(t *testing.T, open func() *server.Storage) {
 		if _, err := read(digest); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("read what was deleted: %v", err)
 		}
+	}
+}
+
+// testHold: what is held cannot be deleted, nor anything that was put over it.
+func testHold(t *testing.T, open func() *server.Storage) {
+	ctx := t.Context()
+	put := func(content string) ledger.Hash {
+		t.Helper()
+		digest := ledger.Hash(sha256.Sum256([]byte(content)))
+		if _, err := open().Addenda.Put(digest, strings.NewReader(content), 100); err != nil {
+			t.Fatal(err)
+		}
+		return digest
+	}
+	hold := func(digest ledger.Hash, on bool) {
+		t.Helper()
+		for range 2 {
+			if err := open().Holder.Hold(ctx, digest, on); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	held, free := put("held"), put("free")
+	hold(held, true)
+	hold(ledger.Hash{9}, true) // what is not there
+	hold(ledger.Hash{9}, false)
+	if err := open().Addenda.Delete(held); err == nil {
+		t.Error("deleted what is held")
+	}
+	if size, found, err := open().Addenda.Size(held); err != nil || !found || size != 4 {
+		t.Errorf("of what is held: %d, %v, %v", size, found, err)
+	}
+	if err := open().Addenda.Delete(free); err != nil {
+		t.Error(err)
+	}
+	hold(held, false)
+	if err := open().Addenda.Delete(held); err != nil {
+		t.Error(err)
+	}
+	if _, found, err := open().Addenda.Size(held); err != nil || found {
+		t.Errorf("what was let go is there after it was deleted: %v, %v", found, err)
 	}
 }
 

@@ -36,6 +36,11 @@ func opener(t *testing.T, c s3mysql.Config) func() *server.Storage {
 			return &server.Storage{}
 		}
 		t.Cleanup(func() { s.Close() })
-		return &server.Storage{Name: "s3", Log: s.Log, Files: s.Files, Addenda: s.Addenda, Tree: s.DB, Sequencer: s.DB, Driver: s.Driver}
+		storage := &server.Storage{Name: "s3", Log: s.Log, Files: s.Files, Addenda: s.Addenda, Tree: s.DB, Sequencer: s.DB, Driver: s.Driver}
+		if !s.Locks {
+			t.Error("the payloads' bucket has no object lock")
+		}
+		storage.Holder = s.Addenda
+		return storage
 	}
 }
