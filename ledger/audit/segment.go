@@ -61,18 +61,15 @@ func (s *State) judgeSegment(j *Judgement, seg *ledger.Segment, addenda Addenda)
 	// SPEC: 1. The segment names the host's entry before it.
 	next := s.judgeLink(j, seg)
 	j.next, next.begun = next, true
-	before := j.before
-	if before == nil {
-		before = next
-	}
 	q := s.judgeQuote(j, seg, next)
 	if q == nil {
 		// What the quote does not bear out must not become the base that the
 		// next segment is held to.
 		return
 	}
-	// SPEC: 9. The segment joins the one before it.
-	s.judgeJoin(j, seg, before, next.skipped, q)
+	// SPEC: 9. The segment joins the one before it. That the host is enrolled means
+	// that there is a state before.
+	s.judgeJoin(j, seg, j.before, next.skipped, q)
 
 	next.Last, next.renewed = seg, false
 	next.quote, next.ek = counters{q.ResetCount, q.RestartCount, q.Clock}, next.Enrolment.EK
@@ -82,7 +79,7 @@ func (s *State) judgeSegment(j *Judgement, seg *ledger.Segment, addenda Addenda)
 		ResetCount: q.ResetCount, RestartCount: q.RestartCount, Clock: q.Clock, Grade: next.Enrolment.Grade,
 	}
 	// SPEC: 10 to 14, on the records.
-	s.judgeRecords(j, seg, before.Last, next.skipped, addenda)
+	s.judgeRecords(j, seg, j.before.Last, next.skipped, addenda)
 }
 
 func registers(list []ledger.PCR) map[string]string {

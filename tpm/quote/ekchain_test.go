@@ -141,6 +141,22 @@ func directoryNames(t *testing.T, tag int, attributes ...asn1.ObjectIdentifier) 
 	return pkix.Extension{Id: oidSubjectAltName, Critical: true, Value: value}
 }
 
+// followed has bytes after the one name of an alternative name, in its place.
+func followed(t *testing.T, e pkix.Extension) pkix.Extension {
+	t.Helper()
+	var names []asn1.RawValue
+	if _, err := asn1.Unmarshal(e.Value, &names); err != nil {
+		t.Fatal(err)
+	}
+	names[0].FullBytes, names[0].Bytes = nil, append(bytes.Clone(names[0].Bytes), 5, 0)
+	value, err := asn1.Marshal(names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Value = value
+	return e
+}
+
 // twice has the one name of an alternative name two times.
 func twice(t *testing.T, e pkix.Extension) pkix.Extension {
 	t.Helper()
@@ -184,6 +200,7 @@ func TestEKProfile(t *testing.T) {
 		{name: "another extended usage", extended: []asn1.ObjectIdentifier{{2, 23, 133, 8, 3}}},
 		{name: "a CA's", ca: true},
 		{name: "alternative name of two TPMs", extensions: []pkix.Extension{twice(t, tpm)}},
+		{name: "alternative name with more behind it", extensions: []pkix.Extension{followed(t, tpm)}},
 		{name: "alternative name without a version", extensions: []pkix.Extension{directoryNames(t, 4, oidTPMManufacturer, oidTPMModel)}},
 		{name: "alternative name of another kind", extensions: []pkix.Extension{directoryNames(t, 5, oidTPMManufacturer, oidTPMModel, oidTPMVersion)}},
 		{name: "alternative name that is no ASN.1", extensions: []pkix.Extension{{Id: oidSubjectAltName, Critical: true, Value: []byte{0x30, 2, 0xa4, 0}}}},
