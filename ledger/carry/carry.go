@@ -21,6 +21,7 @@ import (
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/client"
+	"github.com/imaledger/imaledger/ledger/internal/durable"
 )
 
 // Names in the folder.
@@ -64,10 +65,12 @@ func (f *Folder) read(max int64, name ...string) (b []byte, found bool, err erro
 	return b, err == nil, err
 }
 
-// write writes a file whole or not at all: a stick may be pulled out at any time.
+// write writes a file whole or not at all, and is done when it is on the stick, which
+// may then be pulled out: the file is synced before it has its name, and the name is
+// synced after.
 func (f *Folder) write(r io.Reader, name ...string) error {
 	path := f.path(name...)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := durable.MkdirAll(filepath.Dir(path)); err != nil {
 		return err
 	}
 	file, err := os.Create(path + ".new")
@@ -81,8 +84,9 @@ func (f *Folder) write(r io.Reader, name ...string) error {
 	}
 	if err != nil {
 		os.Remove(path + ".new") // the error that is told is the one before
+		return err
 	}
-	return err
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 func (f *Folder) writeJSON(v any, name ...string) error {
