@@ -11,6 +11,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -65,17 +66,18 @@ func liedTo(url, trust, state, out string) map[string][]string {
 	at := []string{"--ledger", url, "--trust", trust}
 	command := func(args ...string) []string { return append(append([]string{args[0]}, at...), args[1:]...) }
 	return map[string][]string{
-		"audit":        command("audit"),
-		"audit again":  command("audit", "--state", state),
-		"cosign":       command("cosign", "--state", filepath.Join(out, "cosign"), "--key", filepath.Join(out, "auditor.key")),
-		"bundle":       command("bundle", "--host", "web1.example", "--out", filepath.Join(out, "b.tar")),
-		"bundle, boot": command("bundle", "--host", "web1.example", "--boot", "--out", filepath.Join(out, "b.tar")),
-		"prove":        command("prove", "--host", "web1.example", "--sequence", "2"),
-		"prove, path":  command("prove", "--host", "web1.example", "--path", "boot_aggregate"),
-		"prove, index": command("prove", "--index", "2"),
-		"record":       command("record", "--host", "web1.example", "--sequence", "2", "--record", "3", "--sealed", "--out", filepath.Join(out, "r")),
-		"search":       command("search", "--path", "boot_aggregate", "--complete"),
-		"timeline":     command("timeline", "web1.example"),
+		"audit":         command("audit"),
+		"audit again":   command("audit", "--state", state),
+		"cosign":        command("cosign", "--state", filepath.Join(out, "cosign"), "--key", filepath.Join(out, "auditor.key")),
+		"bundle":        command("bundle", "--host", "web1.example", "--out", filepath.Join(out, "b.tar")),
+		"bundle, boot":  command("bundle", "--host", "web1.example", "--boot", "--out", filepath.Join(out, "b.tar")),
+		"prove":         command("prove", "--host", "web1.example", "--sequence", "2"),
+		"prove, path":   command("prove", "--host", "web1.example", "--path", "boot_aggregate"),
+		"prove, index":  command("prove", "--index", "2"),
+		"record":        command("record", "--host", "web1.example", "--sequence", "2", "--record", "3", "--sealed", "--out", filepath.Join(out, "r")),
+		"record, short": command("record", "--host", "web1.example", "--sequence", "2", "--record", "3", "--out", filepath.Join(out, "s")),
+		"search":        command("search", "--path", "boot_aggregate", "--complete"),
+		"timeline":      command("timeline", "web1.example"),
 	}
 }
 
@@ -139,15 +141,32 @@ func TestLyingLedger(t *testing.T) {
 		m := n + 2 + int(b[n])<<8 + int(b[n+1])
 		return append(append(append([]byte{}, b[n:m]...), b[:n]...), b[m:]...)
 	}
+	others := func(but ...string) (list []string) {
+		for name := range liedTo("", "", "", "") {
+			if !slices.Contains(but, name) {
+				list = append(list, name)
+			}
+		}
+		return list
+	}
 	for _, row := range []struct {
 		name string
 		lie  falsehood
 		// passes are commands that the lie does not reach: what they say is true.
 		passes []string
 	}{
-		{"a payload altered", lieAt(payload, flipped), []string{"audit again"}},
-		{"a payload withheld", answers(payload, http.StatusNotFound), []string{"audit again"}},
-		{"an erasure claimed that no entry states", answers(payload, http.StatusGone), []string{"audit again"}},
+		{"a payload altered", lieAt(payload, flipped), []string{"audit again", "record", "record, short"}},
+		{"a payload withheld", answers(payload, http.StatusNotFound), []string{"audit again", "record", "record, short"}},
+		{"an erasure claimed that no entry states", answers(payload, http.StatusGone), []string{"audit again", "record", "record, short"}},
+		{"a record's proof altered", lieAt("/record/", flipped), others("record", "record, short")},
+		{"a record's proof of another place", func(path string, status int, body []byte) (int, []byte) {
+			if strings.HasPrefix(path, "/record/") {
+				body = bytes.Replace(body, []byte("\nindex 3\n"), []byte("\nindex 4\n"), 1)
+			}
+			return status, body
+		}, others("record", "record, short")},
+		{"a record's proof refused", answers("/record/", http.StatusForbidden), others("record", "record, short")},
+		{"no proofs of records, as a mirror", answers("/record/", http.StatusNotFound), others()},
 		{"an anchor altered", lieAt(anchor, flipped), []string{"audit again"}},
 		{"an anchor withheld", answers(anchor, http.StatusNotFound), []string{"audit again", "prove, path", "search"}},
 		{"an entry altered", func(path string, status int, body []byte) (int, []byte) {
@@ -183,13 +202,13 @@ func TestLyingLedger(t *testing.T) {
 		{"an older checkpoint", lieAt("/checkpoint", func([]byte) []byte { return older }),
 			// What they prove of the older tree is true, and they say of which time it
 			// is; an older tree than was seen is found by who remembers.
-			[]string{"audit", "cosign", "bundle", "bundle, boot", "prove", "prove, path", "prove, index", "record", "timeline"}},
+			[]string{"audit", "cosign", "bundle", "bundle, boot", "prove", "prove, path", "prove, index", "record", "record, short", "timeline"}},
 		{"a host's newest segment withheld", func(path string, status int, body []byte) (int, []byte) {
 			if strings.HasSuffix(path, "/head") {
 				body = bytes.Replace(body, []byte(`"sequence":4`), []byte(`"sequence":3`), 1)
 			}
 			return status, body
-		}, []string{"audit", "audit again", "cosign", "prove", "prove, index", "record", "search"}},
+		}, []string{"audit", "audit again", "cosign", "prove", "prove, index", "record", "record, short", "search"}},
 		{"a chain's list with another's index", func(path string, status int, body []byte) (int, []byte) {
 			if strings.HasSuffix(path, "/chain") {
 				body = bytes.ReplaceAll(body, []byte(`"index":2`), []byte(`"index":1`))

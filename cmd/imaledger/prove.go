@@ -76,6 +76,7 @@ type selected struct {
 	segment *ledger.Segment // nil for another entry
 	record  uint64
 	has     bool // whether a record was selected
+	read    bool // whether all records were read to find it
 	unread  int  // newer segments whose records were not given, of a search
 }
 
@@ -129,7 +130,7 @@ func (s *selection) find(ctx context.Context, l *gather.Ledger) (*selected, erro
 		if !has {
 			return nil, cli.Undecidedf("segment #%d of host %s has no such record", s.sequence, s.host)
 		}
-		found.record, found.has = n, true
+		found.record, found.has, found.read = n, true, true
 	}
 	if found.has && found.segment == nil {
 		return nil, cli.Usagef("entry %d is %s, which has no records", e.Index, e.Format())
@@ -158,7 +159,7 @@ func (s *selection) search(ctx context.Context, l *gather.Ledger, filter *ima.Fi
 			case err != nil:
 				return nil, answered(err)
 			case has:
-				found.record, found.has, found.unread = record, true, unread
+				found.record, found.has, found.read, found.unread = record, true, true, unread
 				return found, nil
 			}
 		}

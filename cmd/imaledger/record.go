@@ -53,36 +53,16 @@ record can check the guess.`,
 			if err != nil {
 				return err
 			}
-			whole, err := l.Segment(cmd.Context(), found.Index, gather.Options{})
+			p, evidence, err := recordProof(cmd.Context(), cmd.OutOrStdout(), l, found, sealed)
 			if err != nil {
-				return answered(err)
+				return err
 			}
-			defer whole.Close()
-			// Who has all records now checks that the quote covers the one.
-			report, err := l.Check(whole)
-			if err != nil {
-				return cli.Undecidedf("%w", err)
-			}
-			if report.Class() != ledger.Noted {
-				if err := printReport(cmd.OutOrStdout(), l.Trust, report); err != nil {
-					return err
-				}
-				return cli.WithHint(cli.Exit(int(report.Class())), "no proof is made of a segment that does not verify")
-			}
-			payload, err := whole.Open(ledger.FolderPayloads, found.segment.Payload.Digest)
-			if err != nil || payload == nil {
-				return cli.Undecidedf("%w", errNotGiven)
-			}
-			defer payload.Close()
-			p, err := audit.ProveRecord(found.segment, payload, found.record, sealed)
-			if err != nil {
-				return cli.Usagef("%w", err)
-			}
+			defer evidence.Close()
 			if err := os.WriteFile(out+".record", p.Marshal(), 0o644); err != nil {
 				return cli.Usagef("%w", err)
 			}
 			var rest []ledger.BundleSource
-			for _, source := range whole.Sources {
+			for _, source := range evidence.Sources {
 				if source.Folder != ledger.FolderPayloads {
 					rest = append(rest, source)
 				}

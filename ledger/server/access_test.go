@@ -117,6 +117,11 @@ func TestWhoMayRead(t *testing.T) {
 		check(fmt.Sprintf(path, "web-1"), ofWeb)
 		check(fmt.Sprintf(path, "db-1"), everyone)
 	}
+	for _, form := range []string{"", "?sealed=true"} {
+		check("/record/"+paths["web-1"].leaf+"/0"+form, ofWeb)
+		check("/record/"+paths["db-1"].leaf+"/0"+form, everyone)
+	}
+	check("/record/"+strings.Repeat("0", 64)+"/0", map[string]int{"": unauthorized, all: http.StatusNotFound, web: forbidden, ops: http.StatusNotFound})
 	check("/leaf/"+paths["web-1"].leaf, ofWeb)
 	check("/leaf/"+paths["db-1"].leaf, everyone)
 	check("/refusals", map[string]int{"": unauthorized, all: forbidden, web: forbidden, ops: ok, nobody: forbidden})

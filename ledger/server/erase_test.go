@@ -124,6 +124,12 @@ func TestErase(t *testing.T) {
 	if _, err := os.Stat(l.fileOf(t, first)); !os.IsNotExist(err) {
 		t.Fatalf("the file is there: %v", err)
 	}
+	seg, err := ledger.ParseSegment(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = l.RecordProof(t.Context(), seg, 0, true)
+	problem(t, err, http.StatusGone, "")
 	if p := l.there(t, second); p != nil {
 		t.Fatalf("the other payload: %v", p)
 	}

@@ -52,6 +52,7 @@ func (s *Server) routes() {
 	handle("GET /tile/{path...}", s.getTile)
 	handle("GET /addenda.v1", s.getAddendaMarker)
 	handle("GET /addenda/{s0}/{s1}/{digest}", s.getAddendum)
+	handle("GET /record/{leaf}/{index}", s.getRecord)
 	s.retentionRoutes(handle)
 	handle("GET /search", s.getSearch)
 	handle("GET /freeze", s.getFreeze)

@@ -160,6 +160,8 @@ type Server struct {
 	refused     *refusals
 	holds       *holds
 	search      *searcher // nil without Config.Search
+	// recordProofs has a place for each proof of a record that is being made.
+	recordProofs chan struct{}
 
 	gate sync.RWMutex // see enter
 
@@ -180,7 +182,7 @@ type Server struct {
 // goes on from. It refuses a log that the audit contradicts. The context is for
 // the opening only.
 func New(ctx context.Context, config Config) (*Server, error) {
-	s := &Server{config: config, slots: make(chan struct{}, maxSubmissions), uploadSlots: make(chan struct{}, maxUploads),
+	s := &Server{config: config, slots: make(chan struct{}, maxSubmissions), uploadSlots: make(chan struct{}, maxUploads), recordProofs: make(chan struct{}, maxRecordProofs),
 		draining: make(chan struct{}), failed: make(chan struct{})}
 	if err := s.setDefaults(); err != nil {
 		return nil, err
