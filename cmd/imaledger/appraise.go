@@ -44,7 +44,8 @@ kernel's list in one or several files, which nothing proves.
 Both may be given several times: a record passes that one of them passes. Nothing
 else does, but a boot_aggregate that is that of the quoted registers. Violations
 fail, as what was measured is not known; --violations pass is what Keylime does
-unless told otherwise.
+unless told otherwise. What Keylime cannot take (templates such as ima-ngv2, registers
+other than PCR 10) is judged by its file digest here.
 
 With --sign and --ledger the verdict goes into the log, signed by an operator of the
 trust folder, with a report of every record beside it: a retention policy can demand

@@ -53,7 +53,8 @@ type Appraiser struct {
 	// Policies are asked in their order. The first that passes a record decides,
 	// else the last.
 	Policies []Policy
-	// PassViolations passes violations, as Keylime does unless told otherwise.
+	// PassViolations passes violations, as Keylime does unless told otherwise: its
+	// setting ignore_tomtou_errors is False, which has it pass them.
 	PassViolations bool
 	// Quoted returns the value of a quoted register, nil where there is none. It may
 	// be nil itself.

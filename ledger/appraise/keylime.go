@@ -29,8 +29,9 @@ const (
 // Keylime's verifier does (keylime/ima/ima.py), with these differences, all but the
 // last on the strict side: an exclude is a regular expression of RE2's syntax, and its
 // classes \w, \d, \s are ASCII's; a digest of fs-verity is never one of a file; a
-// signature that says it is EVM's is none over a file; and templates that Keylime
-// cannot read, such as ima-ngv2, are judged by their file digest.
+// signature that says it is EVM's is none over a file; and what Keylime cannot take,
+// templates such as ima-ngv2 and records of other registers than PCR 10, is judged by
+// its file digest.
 //
 // It learns the keys that records load into keyrings, so it judges the records of one
 // host, in their order.

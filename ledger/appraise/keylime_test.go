@@ -77,6 +77,8 @@ func TestKeylimeDigests(t *testing.T) {
 	// The digest of a tree is not that of a file.
 	m := measured{template: "ima-ngv2", path: "/bin/a", algorithm: "ima:sha256"}
 	wantJudgement(t, "ima-ngv2", judge(t, p, m), Passed, RuleKeylimeDigests)
+	// Keylime refuses what is not of PCR 10, which it cannot replay.
+	wantJudgement(t, "another register", judge(t, p, measured{path: "/bin/a", pcr: 11}), Passed, RuleKeylimeDigests)
 	m.algorithm = "verity:sha256"
 	wantJudgement(t, "fs-verity", judge(t, p, m), Failed, RuleKeylimeDigests)
 }
