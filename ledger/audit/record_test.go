@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -68,6 +69,35 @@ func TestRecordProofs(t *testing.T) {
 			}
 			raw[i] ^= 1
 		}
+	}
+}
+
+// TestSealedBesideUnattested: a record that extends nothing is sealed by zeros, and the
+// others of its segment are proven all the same. What each form proves, it says.
+func TestSealedBesideUnattested(t *testing.T) {
+	w := newWorld(t)
+	h := w.newHost("stock", "stock-6.1/boot1/cut1")
+	list := readFile(t, recordings+"stock-6.1/boot1/cut4/binary_runtime_measurements")
+	records := recordsIn(t, list)[:10]
+	records[3][0] = 30 // the PCR
+	h.reboot(slices.Concat(records...))
+	h.measure(10)
+	h.seal(0)
+	for index, bound := range map[uint64]bool{3: false, 5: true} {
+		for sealed, says := range map[bool]string{false: "host and ledger committed", true: "under the segment's TPM quote"} {
+			p, err := audit.ProveRecord(h.last, bytes.NewReader(h.list), index, sealed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			claim, findings := audit.CheckRecord(h.last, p)
+			if claim == nil || claim.Bound != bound || !strings.Contains(claim.Statement(), says) {
+				t.Errorf("record %d, sealed %v: %+v, %v", index, sealed, claim, findings)
+			}
+		}
+	}
+	short := slices.Concat(records[:5]...)
+	if p, err := audit.ProveRecord(h.last, bytes.NewReader(short), 7, true); err == nil {
+		t.Errorf("a record that the payload does not have: %+v", p)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -147,7 +148,9 @@ func TestStateCutShort(t *testing.T) {
 			t.Errorf("%d of %d lines were taken for a state", n, len(lines)-1)
 		}
 	}
-	for _, bad := range []string{whole + `{"end":{}}` + "\n", strings.Replace(whole, "{", `{"other":1,`, 1), strings.Replace(whole, `"enrolment":"aW`, `"enrolment":"aX`, 1)} {
+	segment := regexp.MustCompile(`"segment":("[^"]*")`).FindStringSubmatch(whole)[1]
+	mixed := regexp.MustCompile(`"enrolment":"[^"]*"`).ReplaceAllLiteralString(whole, `"enrolment":`+segment)
+	for _, bad := range []string{whole + `{"end":{}}` + "\n", whole + lines[len(lines)-2], mixed, strings.Replace(whole, "{", `{"other":1,`, 1), strings.Replace(whole, `"enrolment":"aW`, `"enrolment":"aX`, 1)} {
 		if _, err := audit.ReadState(w.trust, strings.NewReader(bad)); err == nil {
 			t.Errorf("taken for a state: %.200s", bad)
 		}
