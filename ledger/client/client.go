@@ -13,7 +13,6 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 )
@@ -83,13 +82,9 @@ func (c *Client) http() *http.Client {
 
 // request makes a request for a path below Base.
 func (c *Client) request(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
-	base, err := url.Parse(c.Base)
-	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.Base, "/")+path, body)
+	if err != nil || req.URL.Host == "" || req.URL.Scheme != "http" && req.URL.Scheme != "https" {
 		return nil, fmt.Errorf("ledger URL %q: want http:// or https:// and a host", c.Base)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(base.String(), "/")+path, body)
-	if err != nil {
-		return nil, err
 	}
 	token := c.Token
 	if upload := c.upload.get(); upload != "" && (token == "" || method != http.MethodGet) && uploads(method, path) {
