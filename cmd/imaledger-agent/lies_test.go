@@ -110,7 +110,11 @@ func TestLies(t *testing.T) {
 			w.round()
 			k.measure(4)
 			lie.tell(w)
-			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			within := time.Minute // what comes at once on a machine that is not busy
+			if lie.says == "deadline" {
+				within = 3 * time.Second
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), within)
 			defer cancel()
 			if err := w.onceWithin(ctx, ""); err == nil || !strings.Contains(err.Error(), lie.says) {
 				t.Errorf("%v, want %q", err, lie.says)
