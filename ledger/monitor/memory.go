@@ -42,8 +42,7 @@ type memory struct {
 	Noted      map[ledger.Code]uint64 `json:"noted"`
 	Findings   []ledger.Finding       `json:"findings"`
 	More       uint64                 `json:"more"`
-	// Missing are payloads that no erasure accounts for yet, by leaf hash.
-	Missing map[string]ledger.Finding `json:"missing"`
+	missing
 	// LeftAlone counts segments whose records were not looked at, as was asked for: a
 	// later audit that looks at records looks at those of newer segments.
 	LeftAlone uint64      `json:"leftAlone"`
@@ -62,7 +61,7 @@ type memory struct {
 // openMemory reads what earlier audits left in a directory, which is made where it
 // does not exist.
 func openMemory(dir string, trust *ledger.Trust) (*memory, error) {
-	m := &memory{Format: auditFormat, dir: dir, Noted: make(map[ledger.Code]uint64), Missing: make(map[string]ledger.Finding), state: audit.NewState(trust)}
+	m := &memory{Format: auditFormat, dir: dir, Noted: make(map[ledger.Code]uint64), missing: missing{Missing: make(map[string]ledger.Finding)}, state: audit.NewState(trust)}
 	if dir == "" {
 		return m, nil
 	}
@@ -87,7 +86,7 @@ func openMemory(dir string, trust *ledger.Trust) (*memory, error) {
 // shown, when it had shown how much, and the files that the next save replaces.
 func (m *memory) anew(trust *ledger.Trust) *memory {
 	return &memory{
-		Format: auditFormat, Noted: make(map[ledger.Code]uint64), Missing: make(map[string]ledger.Finding), State: m.State, Leaves: m.Leaves,
+		Format: auditFormat, Noted: make(map[ledger.Code]uint64), missing: missing{Missing: make(map[string]ledger.Finding)}, State: m.State, Leaves: m.Leaves,
 		dir: m.dir, lock: m.lock, seen: m.seen, state: audit.NewState(trust), times: times{list: m.times.list},
 	}
 }

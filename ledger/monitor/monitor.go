@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/audit"
@@ -217,9 +216,7 @@ func (w *walk) report(found []ledger.Finding) *Report {
 	if w.since > 0 {
 		r.Resumed = &Resumed{w.resumed.Size, fmt.Sprintf("%x", w.resumed.Root), w.Trust.Policy.NotAfter(w.resumed)}
 	}
-	for _, leaf := range slices.Sorted(maps.Keys(w.Missing)) {
-		r.Findings = append(r.Findings, w.Missing[leaf])
-	}
+	r.Findings = append(r.Findings, w.missing.findings()...)
 	if w.Unreadable > 0 {
 		r.Findings = append(r.Findings, ledger.Finding{Code: ledger.PayloadMissing, Subject: "addenda",
 			Text: fmt.Sprintf("the ledger does not let this caller read %d addenda that entries name: nothing is said of their contents", w.Unreadable)})

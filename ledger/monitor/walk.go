@@ -16,7 +16,8 @@ const (
 	bundleSize = 256
 	// windowSize is how many entries are read ahead, and judged side by side.
 	windowSize = 4 * bundleSize
-	// saveEvery is after how many entries what was judged is written down.
+	// saveEvery is after how many entries what was judged is written down, which grows
+	// with the log: in a log that is long for it, after an eighth more.
 	saveEvery = 64 * windowSize
 )
 
@@ -81,7 +82,7 @@ func (w *walk) entries() (found []ledger.Finding, err error) {
 		if w.Progress != nil {
 			w.Progress(w.Next, w.seen.Size)
 		}
-		if w.Next-saved >= saveEvery {
+		if w.Next-saved >= max(saveEvery, saved/8) {
 			if err := w.save(); err != nil {
 				return nil, err
 			}
@@ -173,7 +174,9 @@ func (w *walk) judge(list []entry) (split []ledger.Finding, err error) {
 		if j.Err != nil {
 			return nil, j.Err
 		}
-		w.count(e, j, sources[i])
+		if err := w.count(w.Next+uint64(i), e, j, sources[i]); err != nil {
+			return nil, err
+		}
 	}
 	for _, f := range anchors {
 		w.find(f)
@@ -183,7 +186,7 @@ func (w *walk) judge(list []entry) (split []ledger.Finding, err error) {
 }
 
 // count keeps what was found of an entry.
-func (w *walk) count(e entry, j *audit.Judgement, s *source) {
+func (w *walk) count(index uint64, e entry, j *audit.Judgement, s *source) error {
 	denied := s != nil && s.denied
 	if denied {
 		w.Unreadable++
@@ -192,8 +195,8 @@ func (w *walk) count(e entry, j *audit.Judgement, s *source) {
 		switch {
 		case denied && (f.Code == ledger.PayloadMissing || f.Code == ledger.EnrolmentEvidenceMissing):
 		case w.NoPayloads && f.Code == ledger.PayloadMissing:
-		case f.Code == ledger.PayloadMissing && len(w.Missing) < MaxFindings:
-			w.Missing[hex.EncodeToString(e.leaf[:])] = f
+		case f.Code == ledger.PayloadMissing:
+			w.miss(index, e.leaf, f)
 		default:
 			w.find(f)
 		}
@@ -219,12 +222,15 @@ func (w *walk) count(e entry, j *audit.Judgement, s *source) {
 		case *ledger.Erasure: // it stands after the segments
 			for _, erased := range x.Erased {
 				w.Erased++
-				delete(w.Missing, hex.EncodeToString(erased.Leaf[:]))
+				if err := w.account(erased.Leaf); err != nil {
+					return err
+				}
 			}
 		case *ledger.Acknowledgement:
 			w.acknowledge(x)
 		}
 	}
+	return nil
 }
 
 // find keeps a finding; of what contradicts nothing its number is enough.
