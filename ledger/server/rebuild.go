@@ -2,10 +2,15 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/transparency-dev/merkle/compact"
 	"github.com/transparency-dev/merkle/rfc6962"
@@ -64,10 +69,11 @@ func (s *Server) readTo(ctx context.Context, size uint64, published *ledger.Chec
 		if uint64(len(bundle.Entries)) < want {
 			return &integrityError{fmt.Errorf("%d entries after %d, want %d", len(bundle.Entries), tree.End()-skip, want)}
 		}
-		for _, entry := range bundle.Entries[skip:want] {
-			if err := s.replay(tree.End(), entry); err != nil {
-				return &replayError{err}
-			}
+		entries := bundle.Entries[skip:want]
+		if err := s.replayAll(tree.End(), entries); err != nil {
+			return &replayError{err}
+		}
+		for _, entry := range entries {
 			leaf := ledger.LeafHash(entry)
 			if err := tree.Append(leaf[:], nil); err != nil {
 				return err
@@ -126,13 +132,86 @@ func (s *Server) known(index uint64, leaf ledger.Hash) (bool, error) {
 	return found, nil
 }
 
-// replay judges an entry that the log has already.
-func (s *Server) replay(index uint64, raw []byte) error {
-	entry, err := ledger.ParseEntry(raw)
-	if err != nil {
-		return fmt.Errorf("entry %d: %w", index, err)
+// replayAll judges entries that the log has already, from an index on. The chains of
+// different hosts do not depend on one another until an entry comes that is no
+// segment, so they are judged side by side, each host's segments in their order.
+func (s *Server) replayAll(from uint64, raw [][]byte) error {
+	list := make([]replayed, len(raw))
+	for i := range raw {
+		entry, err := ledger.ParseEntry(raw[i])
+		if err != nil {
+			err = fmt.Errorf("entry %d: %w", from+uint64(i), err)
+			return cmp.Or(s.replayRuns(list[:i]), err) // an entry before it may be worse
+		}
+		list[i] = replayed{from + uint64(i), ledger.LeafHash(raw[i]), entry}
 	}
-	leaf := ledger.LeafHash(raw)
+	return s.replayRuns(list)
+}
+
+// A replayed is an entry that the log has already.
+type replayed struct {
+	index uint64
+	leaf  ledger.Hash
+	entry ledger.Entry
+}
+
+func (s *Server) replayRuns(list []replayed) error {
+	for len(list) > 0 {
+		n := slices.IndexFunc(list, func(r replayed) bool { _, segment := r.entry.(*ledger.Segment); return !segment })
+		switch n {
+		case 0:
+			if err := s.replay(list[0]); err != nil {
+				return err
+			}
+			n = 1
+		case -1:
+			n = len(list)
+			fallthrough
+		default:
+			if err := s.replaySegments(list[:n]); err != nil {
+				return err
+			}
+		}
+		list = list[n:]
+	}
+	return nil
+}
+
+// replaySegments returns the error of the first segment that has one: the chains of
+// other hosts may have gone on to later ones by then.
+func (s *Server) replaySegments(run []replayed) error {
+	var chains [][]int // of each host, indexes into run
+	place := make(map[string]int)
+	for i, r := range run {
+		host := hostOf(r.entry)
+		n, known := place[host]
+		if !known {
+			n = len(chains)
+			place[host], chains = n, append(chains, nil)
+		}
+		chains[n] = append(chains[n], i)
+	}
+	errs := make([]error, len(run))
+	var next atomic.Int64 // of chains
+	var workers sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(chains)) {
+		workers.Go(func() {
+			for n := next.Add(1); n <= int64(len(chains)); n = next.Add(1) {
+				for _, i := range chains[n-1] {
+					if errs[i] = s.replay(run[i]); errs[i] != nil {
+						break
+					}
+				}
+			}
+		})
+	}
+	workers.Wait()
+	return cmp.Or(errs...)
+}
+
+// replay judges an entry that the log has already.
+func (s *Server) replay(r replayed) error {
+	index, leaf, entry := r.index, r.leaf, r.entry
 	if known, err := s.known(index, leaf); known || err != nil {
 		return err
 	}
