@@ -64,7 +64,11 @@ func OpenBundle(r io.ReaderAt, size int64) (*Bundle, error) {
 			return nil, err
 		}
 		b.at[name], b.size[name] = at, int64(f.Size)
+		// The padding comes after the bytes: the first fault is the one that is told.
 		if err := b.check(f); err != nil {
+			return nil, err
+		}
+		if err := c.padding(name, int64(f.Size)); err != nil {
 			return nil, err
 		}
 	}
@@ -142,7 +146,7 @@ func (c *tarCursor) read(name string, n int64) ([]byte, error) {
 	return b, nil
 }
 
-// file steps over a file and returns where its bytes begin.
+// file steps over a file's header and bytes, and returns where they begin.
 func (c *tarCursor) file(name string, size int64) (at int64, err error) {
 	got, err := c.read(name, tarBlock)
 	if err != nil {
@@ -160,7 +164,12 @@ func (c *tarCursor) file(name string, size int64) (at int64, err error) {
 		return 0, damaged(name, fmt.Sprintf("the bundle ends at byte %d, within this file", c.size))
 	}
 	c.at += size
-	return at, c.zeros(name, -size&(tarBlock-1))
+	return at, nil
+}
+
+// padding steps over what follows the bytes of a file.
+func (c *tarCursor) padding(name string, size int64) error {
+	return c.zeros(name, -size&(tarBlock-1))
 }
 
 func (c *tarCursor) zeros(name string, n int64) error {
@@ -192,6 +201,9 @@ func (c *tarCursor) manifest() ([]byte, error) {
 	}
 	c.at = 0
 	at, err := c.file(ManifestName, h.Size)
+	if err == nil {
+		err = c.padding(ManifestName, h.Size)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -104,6 +104,11 @@ func TestBundleForged(t *testing.T) {
 	if _, err := open(b.Bytes()); !errors.As(err, &bad) || bad.Code != BundleForged {
 		t.Errorf("error %v, want %s", err, BundleForged)
 	}
+	// A bundle that ends after the forged bytes is damaged too, but later.
+	end := bytes.Index(b.Bytes(), []byte("recordz")) + len("recordz") + 1
+	if _, err := open(b.Bytes()[:end]); !errors.As(err, &bad) || bad.Code != BundleForged {
+		t.Errorf("cut off behind them: error %v, want %s", err, BundleForged)
+	}
 	damaged := sampleBundle(t)
 	damaged[bytes.Index(damaged, []byte("records\x00"))] ^= 1
 	if _, err := open(damaged); !errors.As(err, &bad) || bad.Code != BundleDamaged {

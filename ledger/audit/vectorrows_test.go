@@ -180,7 +180,10 @@ func (m *maker) files() {
 	name := forged[i].Hash
 	forged[i] = ledger.SourceBytes(ledger.FolderPayloads, []byte("other records"), ledger.Hash{})
 	forged[i].Hash = name
-	m.bundle("payload-forged", "a payload altered, and the manifest made anew", w, w.write(forged), ledger.BundleForged)
+	raw := w.write(forged)
+	m.bundle("payload-forged", "a payload altered, and the manifest made anew", w, raw, ledger.BundleForged)
+	end := bytes.Index(raw, []byte("other records")) + len("other records")
+	m.bundle("payload-forged-cut", "the same, cut off behind the payload: the first fault counts", w, raw[:end+1], ledger.BundleForged)
 }
 
 // filesOf returns the files of the bundle of the whole world.
