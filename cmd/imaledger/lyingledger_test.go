@@ -3,63 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
-	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
-
 	"github.com/imaledger/imaledger/ledger"
 )
-
-// A liar stands before an honest ledger and alters its answers.
-type liar struct {
-	*httptest.Server
-	ledger *url.URL
-	lie    falsehood // nil for the truth
-	told   int       // answers that were altered
-}
-
-func newLiar(t *testing.T, ledgerURL string) *liar {
-	t.Helper()
-	to, err := url.Parse(ledgerURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &liar{ledger: to}
-	proxy := httputil.NewSingleHostReverseProxy(to)
-	proxy.ModifyResponse = func(r *http.Response) error {
-		if l.lie == nil {
-			return nil
-		}
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return err
-		}
-		status, altered := l.lie(r.Request.URL.Path, r.StatusCode, bytes.Clone(body))
-		if status != r.StatusCode || !bytes.Equal(altered, body) {
-			l.told++
-		}
-		if status != r.StatusCode {
-			r.StatusCode, r.Status = status, fmt.Sprintf("%d %s", status, http.StatusText(status))
-		}
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(altered)), int64(len(altered))
-		r.Header.Set("Content-Length", fmt.Sprint(len(altered)))
-		return nil
-	}
-	l.Server = httptest.NewServer(proxy)
-	t.Cleanup(l.Close)
-	return l
-}
 
 // liedTo are the commands that read a ledger, each with what it asks for.
 func liedTo(url, trust, state, out string) map[string][]string {
@@ -125,11 +77,11 @@ func TestLyingLedger(t *testing.T) {
 		seal()
 	}
 	trust, state := filepath.Join(dir, "trust"), filepath.Join(dir, "state")
-	l := newLiar(t, d.url)
+	l := startLiar(t, d.url)
 	if code, _, talk := tool(t, "keygen", "--kind", "witness", "--name", "auditor.example", "--out", filepath.Join(dir, "auditor.key")); code != 0 {
 		t.Fatal(talk)
 	}
-	for name, args := range liedTo(l.URL, trust, state, dir) {
+	for name, args := range liedTo(l.url, trust, state, dir) {
 		if code, out, talk := tool(t, args...); code != 0 {
 			t.Fatalf("%s, told the truth: %d\n%s%s", name, code, out, talk)
 		}
@@ -169,12 +121,7 @@ func TestLyingLedger(t *testing.T) {
 		{"no proofs of records, as a mirror", answers("/record/", http.StatusNotFound), others()},
 		{"an anchor altered", lieAt(anchor, flipped), []string{"audit again"}},
 		{"an anchor withheld", answers(anchor, http.StatusNotFound), []string{"audit again", "prove, path", "search"}},
-		{"an entry altered", func(path string, status int, body []byte) (int, []byte) {
-			if strings.HasPrefix(path, "/leaf/") || strings.HasPrefix(path, "/tile/entries/") {
-				body = flipped(body)
-			}
-			return status, body
-		}, []string{"audit again"}},
+		{"an entry altered", lieInEntries(flipped), []string{"audit again"}},
 		{"entries reordered", func(path string, status int, body []byte) (int, []byte) {
 			if strings.HasPrefix(path, "/tile/entries/") && status == http.StatusOK {
 				body = swapped(body)
@@ -190,15 +137,7 @@ func TestLyingLedger(t *testing.T) {
 		{"a checkpoint without the log's signature", lieAt("/checkpoint", unsigned("demo.example")), nil},
 		{"a checkpoint without a quorum", lieAt("/checkpoint", unsigned("witness")), nil},
 		{"no checkpoint", answers("/checkpoint", http.StatusNotFound), nil},
-		{"a checkpoint of a forked log", lieAt("/checkpoint", func([]byte) []byte {
-			// The log's owner can sign it; honest witnesses do not.
-			text := fmt.Sprintf("%s\n6\n%s\n", demoOrigin, base64.StdEncoding.EncodeToString(make([]byte, 32)))
-			forked, err := note.Sign(&note.Note{Text: text}, d.logSigner)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return forked
-		}), nil},
+		{"a checkpoint of a forked log", lieAt("/checkpoint", func([]byte) []byte { return d.forkedCheckpoint(t, 6) }), nil},
 		{"an older checkpoint", lieAt("/checkpoint", func([]byte) []byte { return older }),
 			// What they prove of the older tree is true, and they say of which time it
 			// is; an older tree than was seen is found by who remembers.
@@ -216,10 +155,10 @@ func TestLyingLedger(t *testing.T) {
 			return status, body
 		}, []string{"audit", "audit again", "cosign", "prove, index"}},
 	} {
-		for name, args := range liedTo(l.URL, trust, state, dir) {
+		for name, args := range liedTo(l.url, trust, state, dir) {
 			t.Run(row.name+"/"+name, func(t *testing.T) {
-				l.lie, l.told = row.lie, 0
-				defer func() { l.lie = nil }()
+				l.tell(row.lie)
+				defer l.honest()
 				passes := false
 				for _, p := range row.passes {
 					passes = passes || p == name
@@ -242,7 +181,7 @@ func TestLyingLedger(t *testing.T) {
 				if strings.Contains(out, "VERIFIED") && !strings.Contains(talk, "undecided") {
 					t.Errorf("it says verified:\n%s", out)
 				}
-				if l.told == 0 {
+				if l.told.Load() == 0 {
 					t.Error("nothing was altered: the test shows nothing")
 				}
 			})

@@ -38,7 +38,7 @@ func TestWebDrop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	proxy := startLies(t, s)
+	proxy := startLiar(t, s.url)
 	b.open(proxy.url, "#/trust")
 	b.drop(".drop", map[string][]byte{"policy": []byte(s.policy), "rules": []byte(s.rules)})
 	b.until(`!!document.querySelector("[aria-live] .proposal")`)

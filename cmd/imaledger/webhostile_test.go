@@ -119,7 +119,7 @@ func TestWebHostile(t *testing.T) {
 	b.shoot("hostile-record")
 
 	// What a server makes up: hosts, hits and a status that no log can have.
-	l := startLies(t, s)
+	l := startLiar(t, s.url)
 	evil := "<img src=x onerror=globalThis.pwned=4>\u202e\x1b" + strings.Repeat("h", 4097)
 	marshal := func(v any) []byte {
 		raw, err := json.Marshal(v)

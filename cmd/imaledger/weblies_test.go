@@ -6,14 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"golang.org/x/mod/sumdb/note"
@@ -21,102 +16,6 @@ import (
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/client"
 )
-
-// A falsehood alters an answer of a ledger.
-type falsehood func(path string, status int, body []byte) (int, []byte)
-
-// A lyingSite stands before a site that is honest.
-type lyingSite struct {
-	url  string
-	lie  atomic.Pointer[falsehood] // nil for the truth
-	told atomic.Int64              // answers that were altered
-
-	requests atomic.Int64
-	off      atomic.Bool // no request is answered
-}
-
-func startLies(t *testing.T, s *site) *lyingSite {
-	t.Helper()
-	to, err := url.Parse(s.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &lyingSite{}
-	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(to)
-		r.Out.Header.Del("Accept-Encoding")
-	}}
-	proxy.ModifyResponse = func(r *http.Response) error {
-		f := l.lie.Load()
-		if f == nil {
-			return nil
-		}
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return err
-		}
-		status, altered := (*f)(r.Request.URL.Path, r.StatusCode, bytes.Clone(body))
-		if status != r.StatusCode || !bytes.Equal(altered, body) {
-			l.told.Add(1)
-			r.Header.Set("Cache-Control", "no-store")
-		}
-		r.StatusCode, r.Status = status, fmt.Sprintf("%d %s", status, http.StatusText(status))
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(altered)), int64(len(altered))
-		r.Header.Set("Content-Length", fmt.Sprint(len(altered)))
-		return nil
-	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		l.requests.Add(1)
-		if l.off.Load() {
-			panic(http.ErrAbortHandler)
-		}
-		proxy.ServeHTTP(w, r)
-	}))
-	t.Cleanup(server.Close)
-	l.url = server.URL
-	return l
-}
-
-// tell has the site lie from now on.
-func (l *lyingSite) tell(f falsehood) {
-	l.told.Store(0)
-	l.lie.Store(&f)
-}
-
-func (l *lyingSite) honest() { l.lie.Store(nil) }
-
-func lieAt(prefix string, f func([]byte) []byte) falsehood {
-	return func(path string, status int, body []byte) (int, []byte) {
-		if strings.HasPrefix(path, prefix) && status == http.StatusOK && len(body) > 0 {
-			body = f(body)
-		}
-		return status, body
-	}
-}
-
-func answers(prefix string, code int) falsehood {
-	return func(path string, status int, body []byte) (int, []byte) {
-		if strings.HasPrefix(path, prefix) {
-			return code, nil
-		}
-		return status, body
-	}
-}
-
-func flipped(b []byte) []byte { b[len(b)/2] ^= 1; return b }
-
-// unsigned takes the lines of some keys from a checkpoint.
-func unsigned(key string) func([]byte) []byte {
-	return func(b []byte) []byte {
-		var kept []byte
-		for _, line := range bytes.SplitAfter(b, []byte("\n")) {
-			if !bytes.HasPrefix(line, []byte("— "+key)) {
-				kept = append(kept, line...)
-			}
-		}
-		return kept
-	}
-}
 
 // chainOf gives a page of another host's chain for a page of one, sequence by sequence.
 func (s *site) chainOf(t *testing.T, host string, page []byte) []byte {
@@ -146,28 +45,12 @@ func (s *site) chainOf(t *testing.T, host string, page []byte) []byte {
 // touches verified, and each says why.
 func TestWebLies(t *testing.T) {
 	s, b := startSite(t), startBrowser(t)
-	l := startLies(t, s)
+	l := startLiar(t, s.url)
 	segment, err := ledger.ParseSegment(s.entries[3]) // web1.example #2
 	if err != nil {
 		t.Fatal(err)
 	}
 	payload, anchor := "/"+ledger.AddendumPath(segment.Payload.Digest), "/"+ledger.AddendumPath(segment.Anchor.Note)
-	entries := func(f func([]byte) []byte) falsehood {
-		return func(path string, status int, body []byte) (int, []byte) {
-			if status == http.StatusOK && (strings.HasPrefix(path, "/leaf/") || strings.HasPrefix(path, "/tile/entries/")) {
-				body = f(body)
-			}
-			return status, body
-		}
-	}
-	forked := func([]byte) []byte { // the log's owner can sign it; honest witnesses do not
-		text := fmt.Sprintf("%s\n10\n%s\n", demoOrigin, base64.StdEncoding.EncodeToString(make([]byte, 32)))
-		signed, err := note.Sign(&note.Note{Text: text}, s.logSigner)
-		if err != nil {
-			t.Error(err)
-		}
-		return signed
-	}
 	b.open(l.url, "#/trust")
 	b.pin(s)
 	for _, hash := range []string{"#/hosts/web1.example", "#/hosts/web1.example/2", "#/hosts/web1.example/2/4"} {
@@ -186,15 +69,15 @@ func TestWebLies(t *testing.T) {
 		{"erasure that no entry states", answers(payload, http.StatusGone), "undecided payload-missing"},
 		{"anchor altered", lieAt(anchor, flipped), "contradicted anchor-mismatch"},
 		{"anchor withheld", answers(anchor, http.StatusNotFound), "undecided anchor-missing"},
-		{"entry altered", entries(flipped), ""},
-		{"another entry", entries(func([]byte) []byte { return bytes.Clone(s.entries[2]) }), "contradicted"},
+		{"entry altered", lieInEntries(flipped), ""},
+		{"another entry", lieInEntries(func([]byte) []byte { return bytes.Clone(s.entries[2]) }), "contradicted"},
 		{"tile altered", lieAt("/tile/0/", flipped), "contradicted proof-inclusion"},
 		{"tile withheld", answers("/tile/0/", http.StatusNotFound), "undecided proof-missing"},
 		{"tile cut short", lieAt("/tile/0/", func(b []byte) []byte { return b[:len(b)-32] }), "undecided proof-missing"},
 		{"checkpoint altered", lieAt("/checkpoint", flipped), ""},
 		{"checkpoint without the log's signature", lieAt("/checkpoint", unsigned("demo.example")), "contradicted checkpoint-signature"},
 		{"checkpoint without a quorum", lieAt("/checkpoint", unsigned("witness")), "undecided quorum-not-met"},
-		{"checkpoint of a forked log", lieAt("/checkpoint", forked), ""},
+		{"checkpoint of a forked log", lieAt("/checkpoint", func([]byte) []byte { return s.forkedCheckpoint(t, 10) }), ""},
 		{"no checkpoint", answers("/checkpoint", http.StatusNotFound), ""},
 		{"chain with another's index", func(path string, status int, body []byte) (int, []byte) {
 			if strings.HasSuffix(path, "/chain") {
@@ -246,7 +129,7 @@ func TestWebLies(t *testing.T) {
 // not remembered.
 func TestWebShout(t *testing.T) {
 	s, b := startSite(t), startBrowser(t)
-	l := startLies(t, s)
+	l := startLiar(t, s.url)
 	older := make([]ledger.Hash, 6)
 	for i := range older {
 		older[i] = ledger.LeafHash(s.entries[i])

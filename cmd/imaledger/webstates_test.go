@@ -33,7 +33,7 @@ func (b *browser) everyTheme(name string) {
 // with what to do.
 func TestWebStates(t *testing.T) {
 	s, b := startSite(t), startBrowser(t)
-	l := startLies(t, s)
+	l := startLiar(t, s.url)
 	b.open(l.url, "#/")
 	b.pin(s)
 	problem := func(prefix string, status int, title string) falsehood {
@@ -174,7 +174,7 @@ func TestWebErased(t *testing.T) {
 	b.clean(s.url)
 
 	// What the ledger says of a policy is not what is shown: its entry is.
-	l := startLies(t, s)
+	l := startLiar(t, s.url)
 	l.tell(lieAt("/retention", func(body []byte) []byte {
 		return bytes.ReplaceAll(bytes.ReplaceAll(body, []byte(`"days":30`), []byte(`"days":3000`)), []byte("case 4711"), []byte("case 9999"))
 	}))
