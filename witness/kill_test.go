@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -72,6 +73,7 @@ type killLog struct {
 	size     uint64            // of the last checkpoint that was cosigned
 	cosigned map[uint64]string // root by size
 	answers  int
+	told     *atomic.Int64 // answers of all logs
 }
 
 // talk updates the log, and tries to have other trees cosigned, until a request
@@ -102,6 +104,7 @@ func (l *killLog) talk(client *http.Client, url string, random *rand.Rand) error
 		switch answer.StatusCode {
 		case http.StatusOK:
 			l.answers++
+			l.told.Add(1)
 			root := base64.StdEncoding.EncodeToString(tree.HashAt(to))
 			if to < l.size {
 				return fmt.Errorf("%s: size %d cosigned after %d", l.origin, to, l.size)
@@ -147,9 +150,10 @@ func TestKill(t *testing.T) {
 		shared.tree.AppendData([]byte(fmt.Sprint("leaf ", i)))
 		shared.fork.AppendData([]byte(fmt.Sprint("fork ", i)))
 	}
+	var told atomic.Int64
 	all := make([]*killLog, logs)
 	for i := range all {
-		all[i] = &killLog{testLog: newTestLog(t, fmt.Sprintf("log.example/%d", i)), cosigned: make(map[uint64]string)}
+		all[i] = &killLog{testLog: newTestLog(t, fmt.Sprintf("log.example/%d", i)), cosigned: make(map[uint64]string), told: &told}
 		all[i].tree, all[i].fork = shared.tree, shared.fork
 		vkeys.WriteString(all[i].vkey + "\n")
 	}
@@ -190,7 +194,13 @@ func TestKill(t *testing.T) {
 					}
 				})
 			}
-			time.Sleep(after)
+			// After so many answers and some moments more: a time alone would be over
+			// before the first answer on a busy machine.
+			enough := told.Load() + random.Int64N(20*int64(logs))
+			for end := time.Now().Add(time.Minute); told.Load() < enough && time.Now().Before(end); {
+				time.Sleep(time.Millisecond)
+			}
+			time.Sleep(after / 10)
 			cmd.Process.Kill()
 			group.Wait()
 		}
