@@ -114,7 +114,9 @@ func (r *rulesReader) rule(line string) {
 	case key == "operator":
 		r.Operators = r.key(key, value, r.Operators)
 	case key == "registrars" && r.Threshold == 0:
-		r.Threshold = int(min(r.parseNumber(key, value), maxTrustKeys+1))
+		if r.Threshold = int(min(r.parseNumber(key, value), maxTrustKeys+1)); r.Threshold == 0 {
+			r.fail("registrars: want how many must have signed, 1 to the number listed")
+		}
 	case key == "grade":
 		r.grade(value)
 	case line == "allow sha1" && !r.AllowSHA1:

@@ -34,6 +34,7 @@ func TestRules(t *testing.T) {
 		{"threshold 0", "registrars 2", "registrars 0", "registrars"},
 		{"threshold over the number", "registrars 2", "registrars 3", "registrars"},
 		{"no threshold", "registrars 2\n", "", "registrars"},
+		{"threshold 0, and then another", "registrars 2\n", "registrars 0\nregistrars 2\n", "registrars"},
 		{"threshold twice", "registrars 2\n", "registrars 2\nregistrars 1\n", "said before"},
 		{"one key, two roles", "operator " + c, "operator " + a, "a line already"},
 		{"one key, two names", "operator " + c, "operator " + rename(t, a, "d"), "has the key of"},
