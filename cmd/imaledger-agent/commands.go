@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -136,12 +135,7 @@ func (o *options) writePID() error {
 
 // running returns the process of the agent that has the directory.
 func (o *options) running() (pid int, ok bool) {
-	f, err := os.Open(filepath.Join(o.state, "lock"))
-	if err != nil {
-		return 0, false
-	}
-	defer f.Close()
-	if syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == nil {
+	if !agent.Running(o.state) {
 		return 0, false
 	}
 	b, err := os.ReadFile(o.runFile(pidFile))

@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/agent"
@@ -231,6 +233,43 @@ func TestOneList(t *testing.T) {
 		lists, err := filepath.Glob(filepath.Join(w.dir, "lists", "0*"))
 		if err != nil || len(lists) != 1 {
 			t.Errorf("%s: lists %q, %v", flavour, lists, err)
+		}
+	}
+}
+
+// TestAskedWhileStarting: who asks whether an agent runs, as status does, keeps none
+// from starting; an agent that runs does.
+func TestAskedWhileStarting(t *testing.T) {
+	// Not beside tests that start programs, which have this one's files for a moment.
+	w := newWorld(t, securityfs.Staging)
+	w.kernel.measure(2)
+	w.round()
+	asked, err := os.Open(filepath.Join(w.dir, "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer asked.Close()
+	for range 3 {
+		if err := syscall.Flock(int(asked.Fd()), syscall.LOCK_SH); err != nil {
+			t.Fatal(err)
+		}
+		done := time.AfterFunc(20*time.Millisecond, func() { syscall.Flock(int(asked.Fd()), syscall.LOCK_UN) })
+		a, err := agent.New(w.config())
+		done.Stop()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !agent.Running(w.dir) {
+			t.Error("an agent that runs is not seen")
+		}
+		if _, err := agent.New(w.config()); !errors.Is(err, agent.ErrLocked) {
+			t.Errorf("a second agent: %v", err)
+		}
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+		if agent.Running(w.dir) {
+			t.Error("an agent that has ended is seen")
 		}
 	}
 }

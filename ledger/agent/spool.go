@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/imaledger/imaledger/ledger/internal/durable"
 )
@@ -79,13 +80,40 @@ func openSpool(dir string, step func(string)) (*spool, error) {
 	if s.lock, err = os.OpenFile(s.path(lockFile), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(s.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", dir, ErrLocked), s.lock.Close())
+	if err := takeLock(s.lock); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", dir, err), s.lock.Close())
 	}
 	if err := s.loadState(); err != nil {
 		return nil, errors.Join(err, s.lock.Close())
 	}
 	return s, nil
+}
+
+// lockPatience is how long the lock is asked for. Who only wants to know whether an
+// agent runs takes it shared for a moment (Running), and must not keep one from
+// starting.
+const lockPatience = time.Second
+
+func takeLock(f *os.File) error {
+	for end := time.Now().Add(lockPatience); ; time.Sleep(lockPatience / 100) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil || !errors.Is(err, syscall.EWOULDBLOCK) {
+			return err
+		}
+		if time.Now().After(end) {
+			return ErrLocked
+		}
+	}
+}
+
+// Running reports whether an agent has a directory.
+func Running(dir string) bool {
+	f, err := os.Open(filepath.Join(dir, lockFile))
+	if err != nil {
+		return false
+	}
+	defer f.Close() // and with it goes the lock
+	return errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
 }
 
 // ownDir makes a directory, durably, or checks that nobody else can write to it: who
