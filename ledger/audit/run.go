@@ -46,31 +46,38 @@ func isSegment(e ledger.Entry) bool { _, is := e.(*ledger.Segment); return is }
 
 // judgeSegments judges segments, each host's in their order.
 func (s *State) judgeSegments(run []Logged, judged []*Judgement) {
-	var chains [][]int // of each host, indexes into run
-	place := make(map[chainID]int)
-	for i, e := range run {
-		id := chainOf(e.Entry.(*ledger.Segment))
-		n, known := place[id]
-		if !known {
-			n = len(chains)
-			place[id], chains = n, append(chains, nil)
+	SideBySide(len(run), func(i int) chainID { return chainOf(run[i].Entry.(*ledger.Segment)) }, func(chain []int) {
+		h := s.before(run[chain[0]].Entry)
+		for _, i := range chain {
+			j := s.judge(run[i].Leaf, run[i].Entry, run[i].Addenda, h)
+			if !j.fork {
+				h = j.next // as Commit will
+			}
+			judged[i] = j
 		}
-		chains[n] = append(chains[n], i)
+	})
+}
+
+// SideBySide calls f for each chain of the indexes below n: those with one key, in
+// their order. Chains are worked on at once, on all processors.
+func SideBySide[K comparable](n int, key func(i int) K, f func(chain []int)) {
+	var chains [][]int
+	place := make(map[K]int)
+	for i := range n {
+		k := key(i)
+		at, known := place[k]
+		if !known {
+			at = len(chains)
+			place[k], chains = at, append(chains, nil)
+		}
+		chains[at] = append(chains[at], i)
 	}
-	var next atomic.Int64 // of chains
+	var next atomic.Int64
 	var workers sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), len(chains)) {
 		workers.Go(func() {
-			for n := next.Add(1); n <= int64(len(chains)); n = next.Add(1) {
-				chain := chains[n-1]
-				h := s.before(run[chain[0]].Entry)
-				for _, i := range chain {
-					j := s.judge(run[i].Leaf, run[i].Entry, run[i].Addenda, h)
-					if !j.fork {
-						h = j.next // as Commit will
-					}
-					judged[i] = j
-				}
+			for c := next.Add(1); c <= int64(len(chains)); c = next.Add(1) {
+				f(chains[c-1])
 			}
 		})
 	}

@@ -7,10 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"runtime"
 	"slices"
-	"sync"
-	"sync/atomic"
 
 	"github.com/transparency-dev/merkle/compact"
 	"github.com/transparency-dev/merkle/rfc6962"
@@ -18,6 +15,7 @@ import (
 	"github.com/transparency-dev/tessera/client"
 
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/audit"
 )
 
 // rebuild reads every entry of the log into chains. It finds entries too that
@@ -180,32 +178,14 @@ func (s *Server) replayRuns(list []replayed) error {
 // replaySegments returns the error of the first segment that has one: the chains of
 // other hosts may have gone on to later ones by then.
 func (s *Server) replaySegments(run []replayed) error {
-	var chains [][]int // of each host, indexes into run
-	place := make(map[string]int)
-	for i, r := range run {
-		host := hostOf(r.entry)
-		n, known := place[host]
-		if !known {
-			n = len(chains)
-			place[host], chains = n, append(chains, nil)
-		}
-		chains[n] = append(chains[n], i)
-	}
 	errs := make([]error, len(run))
-	var next atomic.Int64 // of chains
-	var workers sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(chains)) {
-		workers.Go(func() {
-			for n := next.Add(1); n <= int64(len(chains)); n = next.Add(1) {
-				for _, i := range chains[n-1] {
-					if errs[i] = s.replay(run[i]); errs[i] != nil {
-						break
-					}
-				}
+	audit.SideBySide(len(run), func(i int) string { return hostOf(run[i].entry) }, func(chain []int) {
+		for _, i := range chain {
+			if errs[i] = s.replay(run[i]); errs[i] != nil {
+				return
 			}
-		})
-	}
-	workers.Wait()
+		}
+	})
 	return cmp.Or(errs...)
 }
 
