@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -10,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/ledger"
 )
 
@@ -117,6 +120,19 @@ func TestLyingLedger(t *testing.T) {
 			}
 			return status, body
 		}, others("record", "record, short")},
+		{"the sealed proof of a record altered", func(path string, status int, body []byte) (int, []byte) {
+			// The short one is honest, and rests on it.
+			if strings.HasPrefix(path, "/record/") && isSealed(t, body) {
+				body = flipped(body)
+			}
+			return status, body
+		}, others("record", "record, short")},
+		{"another record's proof", func(path string, status int, body []byte) (int, []byte) {
+			if other, is := strings.CutSuffix(path, "/3"); is && strings.HasPrefix(path, "/record/") {
+				return status, another(t, d.url+other+"/4", isSealed(t, body))
+			}
+			return status, body
+		}, others("record", "record, short")},
 		{"a record's proof refused", answers("/record/", http.StatusForbidden), others("record", "record, short")},
 		{"no proofs of records, as a mirror", answers("/record/", http.StatusNotFound), others()},
 		{"an anchor altered", lieAt(anchor, flipped), []string{"audit again"}},
@@ -196,4 +212,43 @@ func newAuditorKey(t *testing.T) string {
 		t.Fatal(talk)
 	}
 	return key
+}
+
+func isSealed(t *testing.T, body []byte) bool {
+	p, err := ledger.ParseRecordProof(body)
+	if err != nil {
+		t.Error(err)
+		return false
+	}
+	return p.Banks != nil
+}
+
+// another gets the proof of another record, which is as good as any.
+func another(t *testing.T, url string, sealed bool) []byte {
+	if sealed {
+		url += "?sealed=true"
+	}
+	r, err := http.Get(url)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	b, err := io.ReadAll(r.Body)
+	if err = errors.Join(err, r.Body.Close()); err != nil || r.StatusCode != http.StatusOK {
+		t.Errorf("%s: %s, %v", url, r.Status, err)
+	}
+	return b
+}
+
+// TestTwoRecords: a ledger may not show one record in the place that the quote covers
+// and another in what was committed to.
+func TestTwoRecords(t *testing.T) {
+	quoted := &ledger.RecordProof{Index: 3, Record: []byte("a record")}
+	if err := sameRecord(quoted, &ledger.RecordProof{Index: 3, Record: []byte("a record")}); err != nil {
+		t.Error(err)
+	}
+	err := sameRecord(quoted, &ledger.RecordProof{Index: 3, Record: []byte("a recorD")})
+	if cli.Code(err) != cli.ExitContradicted {
+		t.Errorf("two records: %v", err)
+	}
 }

@@ -97,10 +97,18 @@ func askedRecord(ctx context.Context, w io.Writer, l *gather.Ledger, s *selected
 		return p, err
 	}
 	short, err := ask(false)
-	if err == nil && !bytes.Equal(short.Record, p.Record) {
-		err = cli.Contradictedf("the ledger shows two records in the place of one, each with a proof: it or the host has committed to other records than the TPM has quoted")
+	if err == nil {
+		err = sameRecord(p, short)
 	}
 	return short, err
+}
+
+// sameRecord holds what the host and the ledger committed to, to what the TPM quoted.
+func sameRecord(sealed, short *ledger.RecordProof) error {
+	if !bytes.Equal(short.Record, sealed.Record) {
+		return cli.Contradictedf("the ledger shows two records in the place of one, each with a proof: it or the host has committed to other records than the TPM has quoted")
+	}
+	return nil
 }
 
 // mustVerify prints what is found of evidence that does not verify, and ends the
