@@ -17,6 +17,7 @@ import (
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/audit"
 	"github.com/imaledger/imaledger/ledger/client"
+	"github.com/imaledger/imaledger/ledger/server/s3mysql/s3mysqltest"
 )
 
 // freeze is a statement that ends the ledger's log.
@@ -229,5 +230,48 @@ func TestSuccession(t *testing.T) {
 	report, err := audit.CheckBundle(trust, bundle)
 	if err != nil || report.Class() != ledger.Noted || len(report.Successions) != 1 || report.Successions[0].Size != final.Size {
 		t.Fatalf("%+v, %v", report, err)
+	}
+}
+
+// TestFreezeShared: the log that front ends share is ended at one of them, and has
+// ended at all, at once and after they are started again.
+func TestFreezeShared(t *testing.T) {
+	c := s3mysqltest.Start(t).Config(t)
+	list := startShared(t, c, 2)
+	_, next := signer(t, "ledger.example/next")
+	h := list[0].enrolHost(t, "h")
+	list[0].submit(t, h, "/bin/a")
+	list[1].submit(t, h, "/bin/b")
+	anchor := list[1].anchor(t)
+	leaf, payload := h.segment(t, testOrigin, anchor, "/bin/c")
+	list[1].upload(t, payload, anchor.Raw)
+	end, err := list[0].SubmitLeaf(t.Context(), list[0].freeze(t, next, list[0].operator), client.MaxWait)
+	if err != nil || end.Proof == "" {
+		t.Fatal(end, err)
+	}
+	// It has ended at the other one too, which was not told.
+	_, err = list[1].SubmitLeaf(t.Context(), leaf, 0)
+	isFrozen(t, "a segment at the other front end", err, next)
+	// The one that took it had not read what the other had taken before.
+	for _, l := range list {
+		for until := time.Now().Add(patience); l.server.follower.read.Load() <= end.Index && l.server.Err() == nil && time.Now().Before(until); {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if read := l.server.follower.read.Load(); l.server.Err() != nil || read != end.Index+1 {
+			t.Errorf("it has read %d entries of %d: %v", read, end.Index+1, l.server.Err())
+		}
+	}
+	for _, l := range list {
+		l.kill()
+		l.config.Storage = shared(t, c)
+		l.start(t)
+		_, err = l.SubmitLeaf(t.Context(), leaf, 0)
+		isFrozen(t, "a segment after a start", err, next)
+		if f, err := l.Freeze(t.Context()); err != nil || f == nil || f.Index != end.Index {
+			t.Errorf("the end is %+v, %v; want entry %d", f, err, end.Index)
+		}
+	}
+	if got := auditShared(t, c, list[0].config.Trust); got.Size != end.Index+1 {
+		t.Errorf("%d entries, want %d: the freeze is the last", got.Size, end.Index+1)
 	}
 }
