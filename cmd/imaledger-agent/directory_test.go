@@ -253,10 +253,13 @@ func TestAskedWhileStarting(t *testing.T) {
 		if err := syscall.Flock(int(asked.Fd()), syscall.LOCK_SH); err != nil {
 			t.Fatal(err)
 		}
-		done := time.AfterFunc(20*time.Millisecond, func() { syscall.Flock(int(asked.Fd()), syscall.LOCK_UN) })
+		answered := make(chan error)
+		go func() {
+			time.Sleep(20 * time.Millisecond)
+			answered <- syscall.Flock(int(asked.Fd()), syscall.LOCK_UN)
+		}()
 		a, err := agent.New(w.config())
-		done.Stop()
-		if err != nil {
+		if err := errors.Join(err, <-answered); err != nil {
 			t.Fatal(err)
 		}
 		if !agent.Running(w.dir) {
