@@ -99,6 +99,71 @@ func TestTree(t *testing.T) {
 	}
 }
 
+// TestForgedTile: an entry that is forged together with a tile, of whichever level, is
+// told from the log's. A tree whose right edge lies in few tiles, and one of several
+// levels, have their tiles held to the root in other orders.
+func TestForgedTile(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	const most = 66_000
+	tree := &testTree{}
+	for n := range int64(most) {
+		tree.add(t, n, fmt.Sprint(n))
+	}
+	sizes := []uint64{1, 2, 3, 255, 256, 257, 300, 511, 512, 513, 601, 767, 65535, 65536, 65537, 65799, 65800, 65999}
+	for range 20 {
+		sizes = append(sizes, 1+random.Uint64N(most))
+	}
+	for _, size := range sizes {
+		forged := random.Uint64N(size)
+		level := -1 // of the one tile, besides the entry, that is forged
+		c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			tile, err := tlog.ParseTilePath("tile/8/" + strings.Replace(strings.TrimPrefix(r.URL.Path, "/tile/"), "entries/", "data/", 1))
+			if err != nil {
+				t.Errorf("%s: %v", r.URL.Path, err)
+			}
+			if tile.L >= 0 {
+				b, err := tlog.ReadTileData(tile, tree)
+				if err != nil {
+					t.Error(err)
+				}
+				if tile.L == level && tile.N == int64(forged>>(tileHeight*(level+1))) {
+					at := int64(forged>>(tileHeight*level)) % bundleSize * tlog.HashSize
+					if at < int64(len(b)) {
+						leaf := tlog.RecordHash([]byte("forged"))
+						copy(b[at:], leaf[:])
+					}
+				}
+				w.Write(b)
+				return
+			}
+			for n := tile.N * bundleSize; n < tile.N*bundleSize+int64(tile.W); n++ {
+				b := fmt.Append(nil, n)
+				if uint64(n) == forged && level >= 0 {
+					b = []byte("forged")
+				}
+				w.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...))
+			}
+		})
+		at := tree.at(t, int64(size))
+		if e, err := c.Tree(at).Entry(t.Context(), forged); err != nil || string(e) != fmt.Sprint(forged) {
+			t.Fatalf("entry %d of %d: %q, %v", forged, size, e, err)
+		}
+		for level = range 3 {
+			for name, read := range map[string]func(*Tree) error{
+				"Entry":   func(r *Tree) error { return second(r.Entry(t.Context(), forged)) },
+				"Entries": func(r *Tree) error { return second(r.Entries(t.Context(), forged)) },
+			} {
+				var other *OtherBytesError
+				if err := read(c.Tree(at)); !errors.Is(err, ErrTiles) && !errors.As(err, &other) {
+					t.Errorf("%s %d of %d, forged with its tile of level %d: %v", name, forged, size, level, err)
+				}
+			}
+		}
+	}
+}
+
 // TestRoots: a tree gives its roots at smaller sizes, and tells tiles that do not
 // fit from tiles that it cannot have.
 func TestRoots(t *testing.T) {
