@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"slices"
@@ -75,7 +76,8 @@ func (r *textReader) pcrs(key string) []PCR {
 	if !r.peek(key) {
 		return nil
 	}
-	list := make([]PCR, 0, 1+strings.Count(r.rest, "\n"+key+" "))
+	n := 1 + strings.Count(r.rest, "\n"+key+" ")
+	list, values := make([]PCR, 0, n), make([]byte, 0, n*sha256.Size)
 	for r.peek(key) {
 		f := r.values(key, 2)
 		if r.err != nil {
@@ -83,15 +85,16 @@ func (r *textReader) pcrs(key string) []PCR {
 		}
 		bank, index, _ := strings.Cut(f[0], ":")
 		p := PCR{Bank: Bank(bank), Index: int(r.parseNumber(key, index))}
-		value, ok := canonicalHex(f[1])
-		p.Value = value
+		begin, ok := len(values), false
+		values, ok = appendHex(values, f[1])
+		p.Value = slices.Clip(values[begin:])
 		switch {
 		case r.err != nil:
 		case p.Bank.Size() == 0:
 			r.fail("%s: unknown bank %.16q", key, bank)
 		case p.Index >= MaxPCRs:
 			r.fail("%s: PCR %d, the last is %d", key, p.Index, MaxPCRs-1)
-		case !ok || len(value) != p.Bank.Size():
+		case !ok || len(p.Value) != p.Bank.Size():
 			r.fail("%s %s: want %d lower-case hex digits", key, f[0], 2*p.Bank.Size())
 		case len(list) > 0 && comparePCR(list[len(list)-1], p) >= 0:
 			r.fail("%s %s: out of order, or twice", key, f[0])

@@ -91,7 +91,9 @@ func (r *textReader) value(key string) string {
 // until the next call.
 func (r *textReader) values(key string, n int) []string {
 	f := r.fields[:0]
-	for s := range strings.SplitSeq(r.value(key), " ") {
+	for rest, more := r.value(key), true; more; {
+		var s string
+		s, rest, more = strings.Cut(rest, " ")
 		f = append(f, s)
 	}
 	r.fields = f
@@ -137,12 +139,11 @@ func (r *textReader) parseHash(what, s string) (h Hash) {
 	if r.err != nil {
 		return h
 	}
-	b, ok := canonicalHex(s)
-	if !ok || len(b) != len(h) {
+	h, err := ParseHash(s)
+	if err != nil {
 		r.fail("%s: want 64 lower-case hex digits", what)
-		return h
 	}
-	return Hash(b)
+	return h
 }
 
 // base64 reads standard base64 of at least one and at most max bytes.
@@ -206,14 +207,17 @@ func ParseNumber(s string) (uint64, error) {
 	return n, nil
 }
 
-func canonicalHex(s string) ([]byte, bool) {
-	b := make([]byte, len(s)/2)
-	for i := range b {
-		high, low := hexValue[s[2*i]], hexValue[s[2*i+1]]
+func canonicalHex(s string) ([]byte, bool) { return appendHex(make([]byte, 0, len(s)/2), s) }
+
+// appendHex appends the bytes that lower-case hex digits stand for, up to the first
+// byte that is none.
+func appendHex(b []byte, s string) ([]byte, bool) {
+	for i := 0; i+1 < len(s); i += 2 {
+		high, low := hexValue[s[i]], hexValue[s[i+1]]
 		if high|low == noHex {
-			return nil, false
+			return b, false
 		}
-		b[i] = high<<4 | low
+		b = append(b, high<<4|low)
 	}
 	return b, len(s)%2 == 0
 }
