@@ -19,7 +19,8 @@ type AK struct {
 	HashAlg uint16           // TPM_ALG_ID of the scheme's hash
 	Hash    crypto.Hash      // the same
 
-	nameAlg uint16
+	nameAlg  uint16
+	endorsed []byte // QualifiedName(Endorsement)
 }
 
 // ParseAK reads an AK's TPMT_PUBLIC. The error is a *SyntaxError, or
@@ -58,10 +59,12 @@ func ParseAK(tpmtPublic []byte) (*AK, error) {
 	if p.aesBits != 0 {
 		return nil, fmt.Errorf("AK: has a symmetric cipher, as keys that protect others do: %w", ErrAttributes)
 	}
-	return &AK{
+	k := &AK{
 		Raw: tpmtPublic, Public: p.key, Name: nameOf(p.nameAlg, tpmtPublic),
 		Scheme: p.scheme, HashAlg: p.hash, Hash: hashOf(p.hash), nameAlg: p.nameAlg,
-	}, nil
+	}
+	k.endorsed = k.QualifiedName(Endorsement)
+	return k, nil
 }
 
 // Verify reads a TPMS_ATTEST and a TPMT_SIGNATURE and checks that the key made

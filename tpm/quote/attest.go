@@ -80,7 +80,7 @@ func (q *Quote) CheckNonce(nonce []byte) error {
 // they are; under the others it adds an offset of the key's own (TPM 2.0 Part
 // 1, section 36.7).
 func (q *Quote) CheckSigner(k *AK) error {
-	if bytes.Equal(q.QualifiedSigner, k.QualifiedName(Endorsement)) {
+	if bytes.Equal(q.QualifiedSigner, k.endorsed) {
 		return nil
 	}
 	for _, h := range []Hierarchy{Owner, Null, Platform} {
@@ -93,5 +93,5 @@ func (q *Quote) CheckSigner(k *AK) error {
 		return fmt.Errorf("quote: the AK is a primary key of the %v hierarchy, where the TPM obfuscates its counters; make it under endorsement: %w", h, ErrSigner)
 	}
 	return fmt.Errorf("quote: qualifiedSigner is %x, the AK as a primary key of the endorsement hierarchy is %x: %w",
-		q.QualifiedSigner, k.QualifiedName(Endorsement), ErrSigner)
+		q.QualifiedSigner, k.endorsed, ErrSigner)
 }
