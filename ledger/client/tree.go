@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/transparency-dev/merkle/compact"
+	"github.com/transparency-dev/merkle/rfc6962"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/imaledger/imaledger/ledger"
@@ -75,6 +77,33 @@ func (t *Tree) Root(ctx context.Context, size uint64) (ledger.Hash, error) {
 		return ledger.Hash{}, fmt.Errorf("root of size %d: %w", size, err)
 	}
 	return ledger.Hash(root), nil
+}
+
+// ranges make compact ranges as RFC 6962 hashes them.
+var ranges = &compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}
+
+// Range returns what the roots of all larger trees are made of besides the leaves
+// from size on: the compact range of the entries before.
+func (t *Tree) Range(ctx context.Context, size uint64) (*compact.Range, error) {
+	if size > t.at.Size || size > 1<<62 {
+		return nil, fmt.Errorf("range of %d entries of a log of size %d", size, t.at.Size)
+	}
+	if size == 0 {
+		return ranges.NewEmptyRange(0), nil
+	}
+	var indexes []int64
+	for _, n := range compact.RangeNodes(0, size, nil) {
+		indexes = append(indexes, tlog.StoredHashIndex(int(n.Level), int64(n.Index)))
+	}
+	nodes, err := t.hashes(ctx).ReadHashes(indexes)
+	if err != nil {
+		return nil, fmt.Errorf("range of %d entries: %w", size, err)
+	}
+	list := make([][]byte, len(nodes))
+	for i := range nodes {
+		list[i] = nodes[i][:]
+	}
+	return ranges.NewRange(0, size, list)
 }
 
 func (t *Tree) has(index uint64) error {

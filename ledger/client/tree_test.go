@@ -192,13 +192,31 @@ func TestRoots(t *testing.T) {
 		if root, err := c.Tree(tree.at(t, size)).Root(t.Context(), n); err != nil || root != tree.at(t, int64(n)).Root {
 			t.Fatalf("root at %d: %x, %v", n, root, err)
 		}
+		// A range grows into the whole tree by the leaves after it.
+		grown, err := c.Tree(tree.at(t, size)).Range(t.Context(), n)
+		for i := int64(n); err == nil && i < size; i++ {
+			leaf := tlog.RecordHash([]byte(fmt.Sprint(i)))
+			err = grown.Append(leaf[:], nil)
+		}
+		if err != nil {
+			t.Fatalf("range of %d: %v", n, err)
+		}
+		if root, err := grown.GetRootHash(nil); err != nil || ledger.Hash(root) != tree.at(t, size).Root {
+			t.Fatalf("range of %d, grown to %d: %x, %v", n, size, root, err)
+		}
 	}
 	if _, err := c.Tree(tree.at(t, size)).Root(t.Context(), size+1); err == nil {
 		t.Error("a root beyond the tree")
 	}
+	if _, err := c.Tree(tree.at(t, size)).Range(t.Context(), size+1); err == nil {
+		t.Error("a range beyond the tree")
+	}
 	alter = true
 	if _, err := c.Tree(tree.at(t, size)).Root(t.Context(), 300); !errors.Is(err, ErrTiles) {
 		t.Errorf("tiles altered: %v", err)
+	}
+	if _, err := c.Tree(tree.at(t, size)).Range(t.Context(), 300); !errors.Is(err, ErrTiles) {
+		t.Errorf("range, tiles altered: %v", err)
 	}
 	away = true
 	if _, err := c.Tree(tree.at(t, size)).Root(t.Context(), 300); err == nil || errors.Is(err, ErrTiles) {

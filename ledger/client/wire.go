@@ -53,8 +53,8 @@ func Absent(err error) bool {
 }
 
 func isProblem(err error, status int) bool {
-	var p *Problem
-	return errors.As(err, &p) && p.Status == status
+	p, is := errors.AsType[*Problem](err)
+	return is && p.Status == status
 }
 
 // Accepted is what a ledger knows of an entry that is durable: its place, and
