@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -59,7 +60,11 @@ func (w *walk) judgeAnchors(list []entry) (found, split []ledger.Finding, err er
 			}
 		}
 	}
-	results := w.verifyAnchors(first)
+	roots, err := w.roots(list, first)
+	if err != nil {
+		return nil, nil, err
+	}
+	results := w.verifyAnchors(first, roots)
 	for _, a := range segments {
 		c := w.kept(a.Anchor.Note)
 		if c == nil {
@@ -110,14 +115,14 @@ type anchorResult struct {
 func (r *anchorResult) finding(a *anchored) ledger.Finding { return a.finding(r.code, "%s", r.text) }
 
 // verifyAnchors verifies anchors side by side, and keeps those that belong to the log.
-func (w *walk) verifyAnchors(first map[ledger.Hash]*anchored) map[ledger.Hash]*anchorResult {
+func (w *walk) verifyAnchors(first map[ledger.Hash]*anchored, roots map[uint64]ledger.Hash) map[ledger.Hash]*anchorResult {
 	results := make(map[ledger.Hash]*anchorResult, len(first))
 	work := make(chan *anchored)
 	var workers sync.WaitGroup
 	for range min(2*runtime.GOMAXPROCS(0), len(first)) { // some wait for the ledger
 		workers.Go(func() {
 			for a := range work {
-				c, r := w.verifyAnchor(a)
+				c, r := w.verifyAnchor(a, roots)
 				w.mu.Lock()
 				results[a.Anchor.Note] = r
 				w.mu.Unlock()
@@ -149,7 +154,39 @@ func (w *walk) keepAnchor(note ledger.Hash, c *anchor) {
 	w.times.add(c.size, c.notAfter)
 }
 
-func (w *walk) verifyAnchor(a *anchored) (*anchor, *anchorResult) {
+// roots takes the tree over a window, and returns the roots that it has on the way
+// at sizes that anchors state. To ask the tree for each would hash whole tiles again.
+func (w *walk) roots(list []entry, first map[ledger.Hash]*anchored) (map[uint64]ledger.Hash, error) {
+	stated := make(map[uint64]bool, len(first))
+	for _, a := range first {
+		stated[a.Anchor.Size] = true
+	}
+	if w.grown == nil {
+		var err error
+		if w.grown, err = w.tree.Range(w.ctx, w.Next); err != nil {
+			return nil, err
+		}
+	}
+	roots := make(map[uint64]ledger.Hash, len(stated))
+	for i := range list {
+		// The range keeps some, which are not to keep the window.
+		if err := w.grown.Append(bytes.Clone(list[i].leaf[:]), nil); err != nil {
+			return nil, err
+		}
+		if size := w.grown.End(); stated[size] {
+			root, err := w.grown.GetRootHash(nil)
+			if err != nil {
+				return nil, err
+			}
+			roots[size] = ledger.Hash(root)
+		}
+	}
+	return roots, nil
+}
+
+// verifyAnchor verifies the anchor of a segment. roots are of the tree, at sizes at
+// which they are known.
+func (w *walk) verifyAnchor(a *anchored, roots map[uint64]ledger.Hash) (*anchor, *anchorResult) {
 	r, err := w.open(a.leaf, a.Anchor.Note)
 	switch {
 	case client.Refused(err):
@@ -174,7 +211,10 @@ func (w *walk) verifyAnchor(a *anchored) (*anchor, *anchorResult) {
 	if c.Size > w.seen.Size {
 		return nil, &anchorResult{code: ledger.AnchorAfterLeaf, text: fmt.Sprintf("the checkpoint has size %d, the log shows %d", c.Size, w.seen.Size)}
 	}
-	root, err := w.tree.Root(w.ctx, c.Size)
+	root, known := roots[c.Size]
+	if !known {
+		root, err = w.tree.Root(w.ctx, c.Size)
+	}
 	switch {
 	case err != nil:
 		return nil, &anchorResult{err: err}
@@ -203,7 +243,7 @@ func (w *walk) Segment(leaf ledger.Hash) (*audit.Placed, bool, error) {
 		c := w.kept(s.Anchor.Note)
 		if c == nil {
 			var r *anchorResult
-			if c, r = w.verifyAnchor(&anchored{index, leaf, s}); r != nil && r.err != nil {
+			if c, r = w.verifyAnchor(&anchored{index, leaf, s}, nil); r != nil && r.err != nil {
 				return nil, false, r.err
 			}
 		}
@@ -232,7 +272,7 @@ func (w *walk) NotAfter(leaf ledger.Hash) uint64 {
 				break
 			}
 			if s, ok := e.Entry.(*ledger.Segment); ok && s.Anchor.Size > index {
-				if c, _ := w.verifyAnchor(&anchored{next, e.leaf, s}); c != nil {
+				if c, _ := w.verifyAnchor(&anchored{next, e.leaf, s}, nil); c != nil {
 					w.keepAnchor(s.Anchor.Note, c)
 					break
 				}

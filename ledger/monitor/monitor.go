@@ -195,14 +195,21 @@ func (w *walk) inconsistent(older, newer *ledger.Checkpoint, err error) ([]ledge
 	case errors.Is(err, ledger.ErrConsistency):
 		w.split = [][]byte{older.Raw, newer.Raw}
 		return []ledger.Finding{{Code: ledger.LogSplit, Subject: "checkpoint", Text: fmt.Sprintf("the tree of size %d does not continue the tree of size %d: %v", newer.Size, older.Size, err)}}, nil
-	case errors.Is(err, client.ErrTiles):
-		return []ledger.Finding{tilesFinding(err)}, nil
+	}
+	if found := wrongTiles(err); found != nil {
+		return found, nil
 	}
 	return nil, err
 }
 
-func tilesFinding(err error) ledger.Finding {
-	return ledger.Finding{Code: ledger.LogTiles, Subject: "tiles", Text: err.Error()}
+// wrongTiles tells tiles that do not lead to the root from those that cannot be had:
+// for these it returns nil.
+func wrongTiles(err error) []ledger.Finding {
+	var other *client.OtherBytesError
+	if !errors.As(err, &other) && !errors.Is(err, client.ErrTiles) {
+		return nil
+	}
+	return []ledger.Finding{{Code: ledger.LogTiles, Subject: "tiles", Text: err.Error()}}
 }
 
 // report puts together what all audits have found, and what this one found of the

@@ -315,6 +315,44 @@ func TestLies(t *testing.T) {
 	}
 }
 
+// TestTilesTurn: tiles that go wrong while an audit goes on where one had ended are a
+// finding, whichever of its readers meets them.
+func TestTilesTurn(t *testing.T) {
+	l := must[*testlog.Log](t)(testlog.New(origin, 2))
+	h := must[*testlog.Host](t)(l.AddHost("h"))
+	grow := func(n int) {
+		for i := range n {
+			check(t, h.Measure(testlog.Files(fmt.Sprint("/bin/", i))...))
+			must[*ledger.Segment](t)(l.Seal(h))
+		}
+	}
+	grow(300)
+	before := t.TempDir()
+	audit(t, monitor.Config{Ledger: serve(t, l), Trust: l.Trust, Dir: before})
+	grow(300)
+	for good := int64(0); ; good++ {
+		dir := t.TempDir()
+		check(t, os.CopyFS(dir, os.DirFS(before)))
+		var asked atomic.Int64
+		turning := alter(l, "/tile/0/001", func(b []byte) []byte {
+			if asked.Add(1) > good {
+				flip(b)
+			}
+			return b
+		})
+		r := audit(t, monitor.Config{Ledger: serve(t, turning), Trust: l.Trust, Dir: dir})
+		if asked.Load() <= good {
+			if r.Class() != ledger.Noted || r.Judged != r.Size || good < 2 {
+				t.Errorf("good for %d answers: %s, %v", good, r.Class(), r.Findings)
+			}
+			return
+		}
+		if r.Class() != ledger.Contradicted || r.Findings[0].Code != ledger.LogTiles {
+			t.Errorf("good for %d answers: %s, %v", good, r.Class(), r.Findings)
+		}
+	}
+}
+
 // TestSeenBefore: what a log shows is held to what it has shown before, to this
 // auditor.
 func TestSeenBefore(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/transparency-dev/merkle/compact"
+
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/audit"
 	"github.com/imaledger/imaledger/ledger/client"
@@ -30,6 +32,7 @@ type walk struct {
 	// resumed is the newest checkpoint of the audit before, nil where there was none.
 	resumed *ledger.Checkpoint
 	tree    *client.Tree
+	grown   *compact.Range // of the entries that the anchors' roots are computed up to
 	split   [][]byte
 
 	buffers sync.Pool // of *bytes.Buffer
@@ -64,9 +67,8 @@ func (w *walk) entries() (found []ledger.Finding, err error) {
 	saved := w.Next
 	for read := range windows {
 		if read.err != nil {
-			var other *client.OtherBytesError
-			if errors.As(read.err, &other) || errors.Is(read.err, client.ErrTiles) {
-				return []ledger.Finding{tilesFinding(read.err)}, w.save()
+			if found := wrongTiles(read.err); found != nil {
+				return found, w.save()
 			}
 			return nil, errors.Join(read.err, w.save())
 		}
@@ -74,6 +76,9 @@ func (w *walk) entries() (found []ledger.Finding, err error) {
 		if err != nil {
 			// A part of the window was judged, so the memory is between two
 			// entries: what was saved last counts.
+			if found := wrongTiles(err); found != nil {
+				return found, nil
+			}
 			return nil, err
 		}
 		if split != nil {
