@@ -20,14 +20,21 @@ import (
 	"github.com/imaledger/imaledger/tpm/ima"
 )
 
-func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"imaledger": main, "sigstore-kms-test": pluginMain, "offline": offlineMain})
-}
+// What scripts may execute and call. Linux has more.
+var (
+	programs = map[string]func(){"imaledger": main, "sigstore-kms-test": pluginMain}
+	scripted = map[string]func(ts *testscript.TestScript, neg bool, args []string){
+		"exits": scriptExits, "flip": scriptFlip, "slice": scriptSlice, "records": scriptRecords, "gunzip": scriptGunzip, "mode": scriptMode,
+		"ledger": scriptLedger, "cheat": scriptCheat, "capture": scriptCapture, "liar": scriptLiar,
+	}
+)
+
+func TestMain(m *testing.M) { testscript.Main(m, programs) }
 
 // TestScript runs the tool as a user does: a process of its own, files, exit
 // codes. Scripts find $RECORDINGS (of real kernels), $VECTORS (evidence bundles)
-// and $BIN, a folder with imaledger, the plugin sigstore-kms-test and offline, which runs
-// a program that must not ask for a socket.
+// and $BIN, a folder with imaledger, the plugin sigstore-kms-test and, on Linux, offline,
+// which runs a program that must not ask for a socket.
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -46,11 +53,7 @@ func TestScript(t *testing.T) {
 			env.Values[scriptedLedgerKey{}] = new(*scriptedLedger)
 			return nil
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits": scriptExits, "flip": scriptFlip, "slice": scriptSlice, "records": scriptRecords, "gunzip": scriptGunzip, "mode": scriptMode,
-			"ledger": scriptLedger, "cheat": scriptCheat, "capture": scriptCapture, "liar": scriptLiar,
-			"terminal": scriptTerminal,
-		},
+		Cmds: scripted,
 	})
 }
 

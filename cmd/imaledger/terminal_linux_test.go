@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+func init() { scripted["terminal"] = scriptTerminal }
+
 // scriptTerminal runs a program whose output is a terminal, and writes to a file
 // what that shows: terminal FILE PROGRAM ARG...
 func scriptTerminal(ts *testscript.TestScript, neg bool, args []string) {

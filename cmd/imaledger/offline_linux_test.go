@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+func init() { programs["offline"] = offlineMain }
+
 // offlineMain is a program that runs another, which the kernel kills with SIGSYS when
 // it asks for a socket of any kind (seccomp(2)). A machine without network would
 // answer, and a program could pass over that; and only root may make one.
