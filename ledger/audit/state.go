@@ -31,7 +31,8 @@ type State struct {
 	eks     map[ledger.Name]string
 	ekKeys  map[[32]byte]string // by quote.EK's KeyDigest: one key can be put into areas of several names
 
-	log        Log // nil: statements are not held to what they name
+	origin     string // of the log whose entries are judged; empty where they may be of several
+	log        Log    // nil: statements are not held to what they name
 	retentions map[ledger.Hash]*ledger.Retention
 	policy     ledger.Hash                  // of the retention in force
 	holds      map[ledger.Hash]*ledger.Hold // in force
@@ -71,6 +72,11 @@ func NewState(trust *ledger.Trust) *State {
 // SetLog has statements held to what they name. It must be called before the
 // first of them is judged.
 func (s *State) SetLog(l Log) { s.log = l }
+
+// SetOrigin has entries found that were made for another log than the one whose
+// entries are judged: an operator's word on one log must not count in another. It must
+// be called before the first is judged, by one who reads one log alone.
+func (s *State) SetOrigin(origin string) { s.origin = origin }
 
 // A Host is the state of one host's chain.
 type Host struct {
@@ -234,6 +240,10 @@ func (s *State) Commit(j *Judgement) {
 
 // judgeLog: an entry of one log proves nothing in another.
 func (s *State) judgeLog(j *Judgement) {
+	if s.origin != "" && j.entry.LogOrigin() != s.origin {
+		j.find(ledger.EntryWrongLog, "made for log %s, stands in log %s", j.entry.LogOrigin(), s.origin)
+		return
+	}
 	for _, l := range s.trust.Policy.Logs() {
 		if l.Name == j.entry.LogOrigin() {
 			return

@@ -208,6 +208,9 @@ func (w *walk) verifyAnchor(a *anchored, roots map[uint64]ledger.Hash) (*anchor,
 	if err != nil {
 		return nil, &anchorResult{code: audit.CheckpointCode(err), text: err.Error()}
 	}
+	if c.Origin != w.seen.Origin { // its tree is another log's
+		return nil, &anchorResult{code: ledger.AnchorMismatch, text: fmt.Sprintf("the checkpoint is of log %s, this is log %s", c.Origin, w.seen.Origin)}
+	}
 	if c.Size > w.seen.Size {
 		return nil, &anchorResult{code: ledger.AnchorAfterLeaf, text: fmt.Sprintf("the checkpoint has size %d, the log shows %d", c.Size, w.seen.Size)}
 	}

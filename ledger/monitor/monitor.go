@@ -109,6 +109,7 @@ func Audit(ctx context.Context, c Config) (*Report, error) {
 	w.buffers.New = func() any { return new(bytes.Buffer) }
 	found, err := w.checkpoint()
 	if err == nil && found == nil {
+		w.state.SetOrigin(w.seen.Origin)
 		w.state.SetLog(w)
 		found, err = w.entries()
 	}
@@ -175,6 +176,9 @@ func (w *walk) rollback(at, seen *ledger.Checkpoint) ([]ledger.Finding, error) {
 		if err != nil {
 			if w.ctx.Err() != nil {
 				return nil, w.ctx.Err()
+			}
+			if found := wrongTiles(err); found != nil {
+				return append(found, older), nil
 			}
 			older.Text += fmt.Sprintf("; whether that is its begin could not be found out: %v", err)
 			return []ledger.Finding{older}, nil

@@ -258,6 +258,19 @@ func lies() []lie {
 			must[ledger.Hash](t)(l.Add(f.Entries[len(f.Entries)-1]))
 			return l
 		}, nil, ledger.LogSplit},
+		{"an entry of another log of the policy, anchored to that", func(t *testing.T, l *testlog.Log, _, _ *testlog.Host) http.Handler {
+			other := must[*testlog.Log](t)(testlog.New("other.example", 9))
+			must[*ledger.Segment](t)(other.Seal(must[*testlog.Host](t)(other.AddHost("o"))))
+			for d, b := range other.Addenda {
+				l.Addenda[d] = b
+			}
+			must[ledger.Hash](t)(l.Add(other.Entries[1]))
+			return l
+		}, twoLogs, ledger.AnchorMismatch},
+		{"an operator's policy for another log of the policy", func(t *testing.T, l *testlog.Log, _, _ *testlog.Host) http.Handler {
+			must[ledger.Hash](t)(l.State(&ledger.Retention{Log: "other.example", Policy: 1, Days: 1, Statement: "a day", Time: 1}))
+			return l
+		}, twoLogs, ledger.EntryWrongLog},
 		{"an anchor that is gone", func(_ *testing.T, l *testlog.Log, h, _ *testlog.Host) http.Handler {
 			delete(l.Addenda, h.Last.Anchor.Note)
 			return l
@@ -288,6 +301,13 @@ func lies() []lie {
 			return l
 		}, nil, ledger.EntryMalformed},
 	}
+}
+
+// twoLogs is the trust of an auditor of two logs.
+func twoLogs(t *testing.T, l *testlog.Log) *ledger.Trust {
+	other := must[*testlog.Log](t)(testlog.New("other.example", 9))
+	key := func(l *testlog.Log) string { return strings.SplitAfter(l.Policy, "\n")[0] }
+	return must[*ledger.Trust](t)(ledger.ParseTrust([]byte(key(other)+key(l)+"quorum none\n"), []byte(l.Rules)))
 }
 
 // TestLies: whatever a ledger shows in place of its log, an audit has a finding, and

@@ -141,7 +141,7 @@ func (w *walk) readEntries(ctx context.Context, from, to uint64) ([]entry, error
 		}
 		list = append(list, part...)
 	}
-	return list, nil
+	return list[:to-from], nil // the last file may have more
 }
 
 // judge judges a window, and moves on. After an error nothing that it changed may be

@@ -26,6 +26,7 @@ func (p *proof) complete(ctx context.Context, answered []client.SearchHit, limit
 		said[client.SearchPosition{Entry: h.Index, Record: h.Record}] = true
 	}
 	w := &walk{proof: p, state: audit.NewState(p.l.Trust)}
+	w.state.SetOrigin(p.l.Checkpoint().Origin)
 	if err := w.log(ctx); err != nil {
 		return nil, err
 	}

@@ -122,6 +122,7 @@ func (c *check) checkpoint() error {
 		return err
 	}
 	c.Origin, c.Published = c.published.Origin, c.published.Size
+	c.state.SetOrigin(c.Origin)
 	c.newest = c.signed("checkpoint", c.published.Raw, publishAgain)
 	return nil
 }

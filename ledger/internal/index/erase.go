@@ -12,6 +12,9 @@ import (
 // has of them. The row s is written last: a crash before has the entry applied once
 // more, and the judge sees it for the first time again.
 func (w *writer) statement(e *readEntry, s ledger.Statement) error {
+	if s.LogOrigin() != w.meta.Origin { // it states nothing here
+		return nil
+	}
 	x, ok := s.(*ledger.Erasure)
 	if w.config.Judge(e.index, e.leaf, s) && ok {
 		for _, erased := range x.Erased {

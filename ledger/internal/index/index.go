@@ -64,8 +64,9 @@ var (
 type Config struct {
 	Dir    string         // made if it does not exist
 	Policy *ledger.Policy // verifies anchors, which tell the time
-	// Judge reports whether an operator's statement in the log states something. It is
-	// called for each, in their order, after Open for those that were applied before.
+	// Judge reports whether an operator's statement in the log, made for it, states
+	// something. It is called for each, in their order, after Open for those that were
+	// applied before.
 	Judge  func(entry uint64, leaf ledger.Hash, s ledger.Statement) bool
 	Logger *slog.Logger // default: none
 
@@ -173,7 +174,7 @@ func (x *Index) rejudge() error {
 		if err != nil {
 			return fmt.Errorf("index: statement %d: %w", entry, err)
 		}
-		if s, ok := e.(ledger.Statement); ok {
+		if s, ok := e.(ledger.Statement); ok && s.LogOrigin() == x.meta.Origin {
 			x.config.Judge(entry, ledger.LeafHash(value), s)
 		}
 		return nil

@@ -376,6 +376,27 @@ func TestMismatch(t *testing.T) {
 	x.Close()
 }
 
+// TestErasedElsewhere: a statement that was made for another log is shown to no judge,
+// and erases nothing.
+func TestErasedElsewhere(t *testing.T) {
+	l, dir := newTestLog(t), t.TempDir()
+	s := l.segment("a.example", continues, file("/bin/sh"))
+	l.state(&ledger.Erasure{Log: "other.example", Retention: ledger.Hash{1}, Reason: "test", Time: 1,
+		Erased: []ledger.Erased{{Leaf: ledger.LeafHash(s.Marshal()), Payload: s.Payload.Digest}}})
+	judged := 0
+	l.judged = func(uint64, ledger.Hash, ledger.Statement) bool { judged++; return true }
+	for range 2 {
+		x := l.index(dir)
+		l.update(x)
+		if got := find(t, x, path("/bin/sh")); len(got) != 1 || judged != 0 {
+			t.Errorf("%v, %d judged", got, judged)
+		}
+		if err := x.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // What a statement erases is no longer in the database, nor in its files; and that
 // is told.
 func TestErase(t *testing.T) {
