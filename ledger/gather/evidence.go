@@ -24,7 +24,9 @@ type Evidence struct {
 	Sources []ledger.BundleSource
 	Absent  []Absent
 
-	files []*os.File
+	held  uint64   // bytes of addenda in memory
+	spool *os.File // the others, one behind the other; nil for none
+	end   int64    // of them in the file
 }
 
 // Absent is what an entry names and a ledger did not give.
@@ -36,12 +38,12 @@ type Absent struct {
 
 // Close deletes what was kept on disk. The sources are then no longer good.
 func (e *Evidence) Close() error {
-	var errs []error
-	for _, f := range e.files {
-		errs = append(errs, f.Close())
+	if e.spool == nil {
+		return nil
 	}
-	e.files = nil
-	return errors.Join(errs...)
+	f := e.spool
+	e.spool = nil
+	return f.Close()
 }
 
 // Open returns a file of the evidence, nil where it has none of that name.
@@ -54,8 +56,8 @@ func (e *Evidence) Open(folder string, h ledger.Hash) (io.ReadCloser, error) {
 	return nil, nil
 }
 
-// inMemory is the size in bytes up to which a payload, or a bundle, is kept in
-// memory; larger ones are files.
+// inMemory is the size in bytes up to which all addenda of an evidence, and a bundle,
+// are kept in memory; what is over it is in a file.
 const inMemory = 4 << 20
 
 // Check checks evidence as a stranger checks the bundle of it.
@@ -198,21 +200,30 @@ func (c *collection) addendum(ctx context.Context, folder string, e *Entry, a le
 }
 
 func (c *collection) fetch(ctx context.Context, folder string, e *Entry, a ledger.Addendum) (ledger.BundleSource, error) {
-	if a.Size <= inMemory {
+	if a.Size <= inMemory && c.held+a.Size <= inMemory {
 		var b bytes.Buffer
 		err := c.l.Client.AddendumOf(ctx, e.Leaf, a.Digest, int64(a.Size), &b)
+		c.held += uint64(b.Len())
 		return ledger.SourceBytes(folder, b.Bytes(), ledger.Hash{}), err
 	}
-	f, err := unnamed()
+	if c.spool == nil {
+		var err error
+		if c.spool, err = unnamed(); err != nil {
+			return ledger.BundleSource{}, err
+		}
+	}
+	w := io.NewOffsetWriter(c.spool, c.end)
+	if err := c.l.Client.AddendumOf(ctx, e.Leaf, a.Digest, int64(a.Size), w); err != nil {
+		return ledger.BundleSource{}, err // and the next one is written over it
+	}
+	size, err := w.Seek(0, io.SeekCurrent)
 	if err != nil {
 		return ledger.BundleSource{}, err
 	}
-	c.files = append(c.files, f)
-	if err := c.l.Client.AddendumOf(ctx, e.Leaf, a.Digest, int64(a.Size), f); err != nil {
-		return ledger.BundleSource{}, err
-	}
-	open := func() (io.ReadCloser, error) { return io.NopCloser(io.NewSectionReader(f, 0, int64(a.Size))), nil }
-	return ledger.BundleSource{File: ledger.File{Folder: folder, Hash: a.Digest, Size: a.Size, Digest: a.Digest}, Open: open}, nil
+	f, at := c.spool, c.end
+	c.end += size
+	open := func() (io.ReadCloser, error) { return io.NopCloser(io.NewSectionReader(f, at, size)), nil }
+	return ledger.BundleSource{File: ledger.File{Folder: folder, Hash: a.Digest, Size: uint64(size), Digest: a.Digest}, Open: open}, nil
 }
 
 // erasure collects the statement that accounts for erased records: the ledger names

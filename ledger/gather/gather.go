@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sort"
 	"sync"
 
 	"github.com/imaledger/imaledger/ledger"
@@ -146,21 +147,34 @@ func (l *Ledger) Newest(ctx context.Context, host string) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	for n := head.Sequence; ; n-- {
-		page, err := l.Client.HostChain(ctx, host, n, 1)
+	// Each entry of a chain stands after the one before it: so no number is as large as
+	// the tree, and those that the tree has are the first.
+	newest := min(head.Sequence, max(l.Checkpoint().Size, 1)-1)
+	beyond := func(n uint64) bool {
 		if err != nil {
-			return 0, err
+			return true
 		}
-		if len(page.Entries) == 0 {
-			return 0, found(ledger.EntryMissing, ledger.Subject(host, n), "the ledger's list of the host's chain does not have it")
+		var page *client.HostChain
+		switch page, err = l.Client.HostChain(ctx, host, n, 1); {
+		case err != nil:
+		case len(page.Entries) == 0:
+			err = found(ledger.EntryMissing, ledger.Subject(host, n), "the ledger's list of the host's chain does not have it")
+		default:
+			return page.Entries[0].Index >= l.Checkpoint().Size
 		}
-		if page.Entries[0].Index < l.Checkpoint().Size {
-			return n, nil
-		}
-		if n == 0 {
-			return 0, found(ledger.EntryMissing, host, "the tree of the checkpoint has nothing of this host yet")
-		}
+		return true
 	}
+	if beyond(newest) {
+		n := uint64(sort.Search(int(newest), func(i int) bool { return beyond(uint64(i)) }))
+		if n == 0 && err == nil {
+			err = found(ledger.EntryMissing, host, "the tree of the checkpoint has nothing of this host yet")
+		}
+		newest = n - 1
+	}
+	if err != nil {
+		return 0, err
+	}
+	return newest, nil
 }
 
 // subject names an entry in findings.
