@@ -46,8 +46,12 @@ and after them: who guesses what they were can check the guess.`,
 			if err := o.open(cmd.Context()); err != nil {
 				return err
 			}
+			at, err := o.checkpoint(cmd.Context())
+			if err != nil {
+				return err
+			}
 			var due, kept []client.KeptSegment
-			err := o.client.KeptSegments(cmd.Context(), host, func(s client.KeptSegment) error {
+			err = o.client.KeptSegments(cmd.Context(), host, at.Size, func(s client.KeptSegment) error {
 				switch {
 				case len(wanted) > 0 && !wanted[s.Leaf]:
 				case s.Keeps == "":
@@ -64,7 +68,7 @@ and after them: who guesses what they were can check the guess.`,
 			for l := range wanted {
 				return cli.WithHint(cli.Usagef("--leaf %s is no segment of the ledger whose records are there", l), "erased already, or another ledger's?")
 			}
-			return o.eraseAll(cmd, due, kept, reason, dryRun)
+			return o.eraseAll(cmd, at.Origin, due, kept, reason, dryRun)
 		},
 	}
 	o.flags(cmd)
@@ -85,7 +89,7 @@ type erasures struct {
 
 // eraseAll states the erasure of what is due. Where nothing is, it is undecided
 // whether the records that were asked for will ever go.
-func (o *operator) eraseAll(cmd *cobra.Command, due, kept []client.KeptSegment, reason string, dryRun bool) error {
+func (o *operator) eraseAll(cmd *cobra.Command, origin string, due, kept []client.KeptSegment, reason string, dryRun bool) error {
 	result := erasures{Erasures: []*stated{}, Due: notNull(due), Kept: notNull(kept)}
 	p := &printer{w: cmd.OutOrStdout()}
 	verb := "erased"
@@ -99,10 +103,6 @@ func (o *operator) eraseAll(cmd *cobra.Command, due, kept []client.KeptSegment, 
 		policy, err := parseLeaf("policy", r.Leaf)
 		if err != nil {
 			return cli.Undecidedf("the ledger names no policy: %q", r.Leaf)
-		}
-		origin, err := o.origin(cmd.Context())
-		if err != nil {
-			return err
 		}
 		for batch := range slices.Chunk(due, ledger.MaxErased) {
 			s, err := o.eraseBatch(cmd, origin, policy, batch, reason)

@@ -70,15 +70,24 @@ func (o *operator) open(ctx context.Context) (err error) {
 // origin returns the log that statements are made for: the policy's, or the one
 // that the ledger is, where the policy names several.
 func (o *operator) origin(ctx context.Context) (string, error) {
+	c, err := o.checkpoint(ctx)
+	if err != nil {
+		return "", err
+	}
+	return c.Origin, nil
+}
+
+// checkpoint returns the ledger's newest checkpoint, verified.
+func (o *operator) checkpoint(ctx context.Context) (*ledger.Checkpoint, error) {
 	raw, err := o.client.Checkpoint(ctx)
 	if err != nil {
-		return "", unreachable(err)
+		return nil, unreachable(err)
 	}
 	c, err := o.trust.Policy.Verify(raw)
 	if err != nil {
-		return "", cli.WithHint(cli.Contradictedf("the ledger's checkpoint: %w", err), "is %s the ledger of this trust folder?", o.url)
+		return nil, cli.WithHint(cli.Contradictedf("the ledger's checkpoint: %w", err), "is %s the ledger of this trust folder?", o.url)
 	}
-	return c.Origin, nil
+	return c, nil
 }
 
 // A stated is a statement that the log has.

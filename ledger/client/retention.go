@@ -65,22 +65,38 @@ func (c *Client) Retention(ctx context.Context) (*Retention, error) {
 	return &r, c.getJSON(ctx, "/retention", &r)
 }
 
+// keptPage is how many segments the ledger looks at for a page.
+const keptPage = 1000
+
 // KeptSegments calls f for each segment whose records are not erased, of one host
-// or, where host is empty, of all.
-func (c *Client) KeptSegments(ctx context.Context, host string, f func(KeptSegment) error) error {
-	for from := uint64(0); ; {
+// or, where host is empty, of all, in the order of the log. What came into the log
+// after a tree of the given size is left out.
+func (c *Client) KeptSegments(ctx context.Context, host string, size uint64, f func(KeptSegment) error) error {
+	for from := uint64(0); from < size; {
+		begin := from
 		var page KeptSegments
-		if err := c.getJSON(ctx, fmt.Sprintf("/retention/segments?from=%d&limit=1000&host=%s", from, url.QueryEscape(host)), &page); err != nil {
+		if err := c.getJSON(ctx, fmt.Sprintf("/retention/segments?from=%d&limit=%d&host=%s", from, keptPage, url.QueryEscape(host)), &page); err != nil {
 			return err
 		}
 		for _, s := range page.Segments {
+			switch {
+			case s.Index < from:
+				return fmt.Errorf("ledger: %s #%d: the list of segments is not in the order of the log, or has one twice", s.Host, s.Sequence)
+			case s.Index >= size:
+				return nil
+			}
+			from = s.Index + 1
 			if err := f(s); err != nil {
 				return err
 			}
 		}
-		if page.Next <= from {
+		switch {
+		case page.Next == 0:
 			return nil
+		case page.Next < max(from, begin+keptPage): // it looked at so many, and would have no end
+			return fmt.Errorf("ledger: a page of segments from entry %d on goes on at entry %d: want all of %d", begin, page.Next, keptPage)
 		}
 		from = page.Next
 	}
+	return nil
 }

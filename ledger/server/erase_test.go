@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -316,7 +317,7 @@ func TestEraser(t *testing.T) {
 	run(0)
 
 	var list []client.KeptSegment
-	if err := l.KeptSegments(t.Context(), "", func(s client.KeptSegment) error { list = append(list, s); return nil }); err != nil {
+	if err := l.KeptSegments(t.Context(), "", math.MaxInt64, func(s client.KeptSegment) error { list = append(list, s); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if len(list) != 3 || list[0].Keeps == "" || list[0].Host != "h" {
