@@ -116,29 +116,17 @@ func (c *Client) AddendumOf(ctx context.Context, leaf, digest ledger.Hash, max i
 // OpenAddendum opens an addendum that an entry names, for whoever hashes it himself.
 // The error of one that the ledger does not give is a *Problem.
 func (c *Client) OpenAddendum(ctx context.Context, leaf, digest ledger.Hash) (io.ReadCloser, error) {
-	req, err := c.request(ctx, http.MethodGet, "/"+ledger.AddendumPath(digest)+"?leaf="+hex.EncodeToString(leaf[:]), nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := c.do(req, http.StatusOK)
-	if err != nil {
-		return nil, err
-	}
-	return resp.Body, nil
+	return c.stream(ctx, "/"+ledger.AddendumPath(digest)+"?leaf="+hex.EncodeToString(leaf[:]))
 }
 
 func (c *Client) addendum(ctx context.Context, query string, digest ledger.Hash, max int64, w io.Writer) error {
-	req, err := c.request(ctx, http.MethodGet, "/"+ledger.AddendumPath(digest)+query, nil)
+	body, err := c.stream(ctx, "/"+ledger.AddendumPath(digest)+query)
 	if err != nil {
 		return err
 	}
-	resp, err := c.do(req, http.StatusOK)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
+	defer body.Close()
 	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(w, h), io.LimitReader(resp.Body, max+1))
+	n, err := io.Copy(io.MultiWriter(w, h), io.LimitReader(body, max+1))
 	switch {
 	case err != nil:
 		return fmt.Errorf("addendum %x: %w", digest[:6], err)

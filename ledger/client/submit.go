@@ -78,6 +78,8 @@ func resumable(err error, offset int64) bool {
 
 // putPart uploads an addendum from an offset on.
 func (c *Client) putPart(ctx context.Context, digest ledger.Hash, offset, size int64, r io.Reader) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout+MaxWait+time.Duration((size-offset)/minRate)*time.Second)
+	defer cancel()
 	req, err := c.request(ctx, http.MethodPut, "/"+ledger.AddendumPath(digest), io.LimitReader(r, size-offset))
 	if err != nil {
 		return err
