@@ -140,14 +140,20 @@ func writeBundle(name string, sources []ledger.BundleSource) error {
 	return errors.Join(ledger.WriteBundle(f, sources), f.Close())
 }
 
+// wrongBytes reports whether a ledger gave what the root that it signed, or an entry of
+// the log, rules out.
+func wrongBytes(err error) bool {
+	var other *client.OtherBytesError
+	return errors.As(err, &other) || errors.Is(err, client.ErrTiles)
+}
+
 // answered is the error for what a ledger answered: a finding, or nothing.
 func answered(err error) error {
 	var f *gather.FindingError
-	var other *client.OtherBytesError
 	switch {
 	case errors.Is(err, context.Canceled):
 		return err
-	case errors.As(err, &other):
+	case wrongBytes(err):
 		return cli.Contradictedf("%w", err)
 	case !errors.As(err, &f):
 		return cli.WithHint(cli.Undecidedf("%w", err), "is that the URL of a ledger, is it running, and may you read it?")

@@ -214,7 +214,7 @@ func (c *cosigner) cosign(ctx context.Context, at *ledger.Checkpoint) ([]byte, e
 	if before > 0 && before < at.Size {
 		path, err := c.client.ConsistencyPath(ctx, before, at.Size, at)
 		if err != nil {
-			return nil, unreachable(err)
+			return nil, answered(err)
 		}
 		for _, h := range path {
 			fmt.Fprintf(&body, "%s\n", base64.StdEncoding.EncodeToString(h[:]))

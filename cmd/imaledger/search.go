@@ -156,11 +156,10 @@ func (s *searchCommand) run(ctx context.Context, stderr io.Writer) (*search.Resu
 func fromLedger(err error, url string) error {
 	var f *gather.FindingError
 	var p *client.Problem
-	var other *client.OtherBytesError
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &other):
+	case wrongBytes(err):
 		return cli.Contradictedf("%w", err)
 	case errors.As(err, &f):
 		return cli.WithHint(&cli.Error{Code: int(f.Finding.Class()), Err: err}, "is %s the ledger of this trust folder?", url)

@@ -39,7 +39,7 @@ func (r *remote) Checkpoint(ctx context.Context, since *ledger.Checkpoint) (*led
 			if errors.Is(err, ledger.ErrConsistency) {
 				return nil, fmt.Errorf("%w: %w", contradiction(ledger.LogSplit, at.Origin, "the trees of size %d, which the index has read, and of size %d are not of one history", since.Size, at.Size), err)
 			}
-			return nil, err
+			return nil, wrongTiles(err, at.Origin)
 		}
 	}
 	r.tree = r.client.Tree(at)
@@ -60,7 +60,15 @@ func (r *remote) Entries(ctx context.Context, from uint64, of *ledger.Checkpoint
 	if errors.As(err, &other) {
 		return nil, contradiction(ledger.ProofInclusion, other.What, "the ledger gave an entry with leaf hash %x, the tree has %x", other.Got, other.Want)
 	}
-	return list, err
+	return list, wrongTiles(err, of.Origin)
+}
+
+// wrongTiles makes a finding of tiles that do not lead to the root.
+func wrongTiles(err error, origin string) error {
+	if errors.Is(err, client.ErrTiles) {
+		return contradiction(ledger.LogTiles, origin, "%v", err)
+	}
+	return err
 }
 
 // Addendum implements index.Source. The bytes are hashed by who reads them, and

@@ -19,6 +19,10 @@ import (
 // pageSize is how many hits are asked for at a time.
 const pageSize = 1000
 
+// maxAnswer bounds what a ledger's answer may have in all, in bytes of memory: some
+// hundred thousand hits.
+const maxAnswer = 256 << 20
+
 // workers is how many segments are fetched and checked at a time.
 const workers = 4
 
@@ -170,6 +174,7 @@ func Run(ctx context.Context, f Finder, c *client.Client, trust *ledger.Trust, q
 func (r *Result) ask(ctx context.Context, f Finder, q *client.SearchQuery, o Options) ([]client.SearchHit, error) {
 	asked := *q
 	var hits []client.SearchHit
+	held := 0
 	for first := true; ; first = false {
 		asked.Limit = pageSize
 		if o.Limit > 0 && !o.Complete {
@@ -188,6 +193,9 @@ func (r *Result) ask(ctx context.Context, f Finder, q *client.SearchQuery, o Opt
 				r.find(ledger.SearchForeign, hitName(&h), "the answer is not in the order of the log, or names a record twice")
 				return hits, nil
 			}
+			if held += hitSize(&h); held > maxAnswer && !o.Own {
+				return nil, fmt.Errorf("the ledger's answer goes on after %d hits: search for less, or prove the first of them (--limit)", len(hits))
+			}
 			asked.After, asked.Size = &at, max(asked.Size, a.Size)
 			hits = append(hits, h)
 		}
@@ -199,6 +207,17 @@ func (r *Result) ask(ctx context.Context, f Finder, q *client.SearchQuery, o Opt
 			return hits, nil
 		}
 	}
+}
+
+// hitSize is what a hit takes in memory, about.
+func hitSize(h *client.SearchHit) int {
+	n := 256 + len(h.Host) + len(h.Template) + len(h.Path)
+	for _, list := range [][]string{h.Digests, h.KeyIDs} {
+		for _, text := range list {
+			n += 16 + len(text)
+		}
+	}
+	return n
 }
 
 // hold compares what the answer says it is of with the log.
