@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	driver "github.com/transparency-dev/tessera/storage/aws"
 
 	"github.com/imaledger/imaledger/ledger"
@@ -52,8 +53,8 @@ func (d *Database) close() error {
 const minPacket = 3 * maxBatchBytes
 
 // checkServer makes sure that a server keeps what it has committed. It returns the
-// name of its setting of a connection's isolation.
-func checkServer(ctx context.Context, db *sql.DB) (isolation string, err error) {
+// settings that the ledger needs of a connection to it.
+func checkServer(ctx context.Context, db *sql.DB) (settings map[string]string, err error) {
 	var version string
 	var flush, syncBinlog, packet int64
 	var binlog bool
@@ -61,18 +62,30 @@ func checkServer(ctx context.Context, db *sql.DB) (isolation string, err error) 
 		Scan(&version, &flush, &binlog, &syncBinlog, &packet)
 	switch {
 	case err != nil:
-		return "", err
+		return nil, err
 	case flush != 1:
-		return "", fmt.Errorf("innodb_flush_log_at_trx_commit is %d: a power cut would lose entries that were acknowledged; set it to 1", flush)
+		return nil, fmt.Errorf("innodb_flush_log_at_trx_commit is %d: a power cut would lose entries that were acknowledged; set it to 1", flush)
 	case binlog && syncBinlog != 1:
-		return "", fmt.Errorf("the binary log is on and sync_binlog is %d: a power cut would lose what replicas have not seen; set it to 1", syncBinlog)
+		return nil, fmt.Errorf("the binary log is on and sync_binlog is %d: a power cut would lose what replicas have not seen; set it to 1", syncBinlog)
 	case packet < minPacket:
-		return "", fmt.Errorf("max_allowed_packet is %d bytes; set it to %d or more", packet, minPacket)
+		return nil, fmt.Errorf("max_allowed_packet is %d bytes; set it to %d or more", packet, minPacket)
 	}
+	// Under REPEATABLE READ the integration of entries, which waits for the object
+	// store, locks the gap in which the next ones are written.
+	settings = map[string]string{"transaction_isolation": "'READ-COMMITTED'"}
 	if strings.Contains(version, "MariaDB") {
-		return "tx_isolation", nil
+		settings = map[string]string{"tx_isolation": "'READ-COMMITTED'"}
 	}
-	return "transaction_isolation", nil
+	var galera string
+	switch err := db.QueryRowContext(ctx, "SHOW VARIABLES LIKE 'wsrep_on'").Scan(new(string), &galera); {
+	case err == nil && galera == "ON":
+		// A node shows what was committed on others some moments later, unless it is
+		// told to wait: then a front end sees all that was committed anywhere before.
+		settings["wsrep_sync_wait"] = "1"
+	case err != nil && !errors.Is(err, sql.ErrNoRows):
+		return nil, err
+	}
+	return settings, nil
 }
 
 // tables are those of the ledger, and those of Tessera's that a log needs to begin
@@ -99,11 +112,11 @@ func (d *Database) makeTables(ctx context.Context) error {
 		return fmt.Errorf("the version of Tessera's tables is %d, and this program knows %d", driver.SchemaCompatibilityVersion, schemaVersion)
 	}
 	for _, statement := range tables {
-		if _, err := d.pool.ExecContext(ctx, statement); err != nil {
+		if err := d.exec(ctx, statement); err != nil {
 			return fmt.Errorf("make tables: %w", err)
 		}
 	}
-	if _, err := d.pool.ExecContext(ctx, "INSERT IGNORE INTO Tessera (id, compatibilityVersion) VALUES (0, ?)", schemaVersion); err != nil {
+	if err := d.exec(ctx, "INSERT IGNORE INTO Tessera (id, compatibilityVersion) VALUES (0, ?)", schemaVersion); err != nil {
 		return err
 	}
 	var version int
@@ -117,8 +130,42 @@ func (d *Database) makeTables(ctx context.Context) error {
 }
 
 // transact runs f in a transaction that holds the right to give entries places, with
-// the next one. Whatever it reads, no other front end changes until it ends.
+// the next one. Whatever it reads, no other front end changes until it ends. One on
+// another node of a Galera cluster may; if both have written one row, only one of them
+// is committed, and the other run again.
 func (d *Database) transact(ctx context.Context, f func(tx *sql.Tx, next uint64) error) error {
+	return again(ctx, func() error { return d.transactOnce(ctx, f) })
+}
+
+// again runs what is one transaction until it was not undone for the sake of another.
+func again(ctx context.Context, transaction func() error) error {
+	const deadlock = 1213 // ER_LOCK_DEADLOCK, also for a conflict between Galera's nodes
+	for {
+		err := transaction()
+		var e *mysql.MySQLError
+		if !errors.As(err, &e) || e.Number != deadlock {
+			return err
+		}
+		select {
+		case <-time.After(deadlockInterval):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// deadlockInterval is when a transaction is run again: the other has been committed.
+const deadlockInterval = 10 * time.Millisecond
+
+// exec runs a statement that is a transaction by itself.
+func (d *Database) exec(ctx context.Context, statement string, args ...any) error {
+	return again(ctx, func() error {
+		_, err := d.pool.ExecContext(ctx, statement, args...)
+		return err
+	})
+}
+
+func (d *Database) transactOnce(ctx context.Context, f func(tx *sql.Tx, next uint64) error) error {
 	tx, err := d.pool.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -193,16 +240,24 @@ func (d *Database) Withhold(ctx context.Context, digest ledger.Hash) (next uint6
 			return err
 		}
 		n, err := r.RowsAffected()
-		ok = n == 1
-		return err
+		if ok = n == 1; err != nil || !ok {
+			return err
+		}
+		// Galera lets nothing but written rows decide between two nodes: one that gives
+		// a place at the same time has written this row.
+		for _, change := range []string{"next + 1", "next - 1"} {
+			if _, err := tx.ExecContext(ctx, "UPDATE SeqCoord SET next = "+change+" WHERE id = 0"); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	return next, ok && err == nil, err
 }
 
 // Release ends what Withhold began.
 func (d *Database) Release(ctx context.Context, digest ledger.Hash) error {
-	_, err := d.pool.ExecContext(ctx, "DELETE FROM ImaledgerWithheld WHERE digest = ? AND owner = ?", digest[:], []byte(d.owner))
-	return err
+	return d.exec(ctx, "DELETE FROM ImaledgerWithheld WHERE digest = ? AND owner = ?", digest[:], []byte(d.owner))
 }
 
 // State returns the tree as far as it is integrated.

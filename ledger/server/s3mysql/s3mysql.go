@@ -19,6 +19,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"time"
@@ -44,7 +45,8 @@ type Config struct {
 	PathStyle bool        // bucket names stand in the path, not in the host's name
 
 	// DSN is the database's, as go-sql-driver/mysql writes it, its password included.
-	// Give all front ends of a cluster the same writer.
+	// Give all front ends of a ledger the same node of a cluster: on two of Galera's,
+	// one of two transactions at a time is undone and run again.
 	DSN string
 
 	// Lock, if not empty, keeps addenda from being deleted by anybody for LockDays:
@@ -192,21 +194,19 @@ func openDatabase(ctx context.Context, dsn string) (*Database, string, error) {
 		c.WriteTimeout = 30 * time.Second
 	}
 	c.InterpolateParams = true
-	if c.Params == nil {
-		c.Params = make(map[string]string)
-	}
 	plain, err := sql.Open("mysql", c.FormatDSN())
 	if err != nil {
 		return nil, "", err
 	}
 	defer plain.Close()
-	isolation, err := checkServer(ctx, plain)
+	settings, err := checkServer(ctx, plain)
 	if err != nil {
 		return nil, "", err
 	}
-	// Under REPEATABLE READ the integration of entries, which waits for the object
-	// store, locks the gap in which the next ones are written.
-	c.Params[isolation] = "'READ-COMMITTED'"
+	if c.Params == nil {
+		c.Params = make(map[string]string)
+	}
+	maps.Copy(c.Params, settings)
 	pool, err := sql.Open("mysql", c.FormatDSN())
 	if err != nil {
 		return nil, "", err

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"database/sql"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -26,12 +28,19 @@ func open(t *testing.T, c s3mysql.Config) *s3mysql.Store {
 	return s
 }
 
-// TestStore: what cannot keep a ledger is refused with what to change; what is locked
-// stays; and what was replaced by a stranger is not read.
 func TestStore(t *testing.T) {
 	servers := s3mysqltest.Start(t)
+	testRefused(t, servers)
+	testLocked(t, servers.Config(t))
+}
+
+func client(c s3mysql.Config) *s3.Client {
+	return s3.NewFromConfig(*c.AWS, func(o *s3.Options) { o.UsePathStyle, o.BaseEndpoint = true, &c.Endpoint })
+}
+
+// testRefused: what cannot keep a ledger is refused with what to change.
+func testRefused(t *testing.T, servers *s3mysqltest.Servers) {
 	c := servers.Config(t)
-	client := s3.NewFromConfig(*c.AWS, func(o *s3.Options) { o.UsePathStyle, o.BaseEndpoint = true, &c.Endpoint })
 	refused := func(want string, change func(c *s3mysql.Config)) {
 		t.Helper()
 		changed := c
@@ -44,7 +53,7 @@ func TestStore(t *testing.T) {
 		}
 	}
 	plain := "plain-bucket"
-	if _, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &plain}); err != nil {
+	if _, err := client(c).CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &plain}); err != nil {
 		t.Fatal(err)
 	}
 	refused("two buckets", func(c *s3mysql.Config) { c.PayloadBucket = c.LogBucket })
@@ -71,7 +80,11 @@ func TestStore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
 
+// testLocked: what is locked stays; and what was replaced by a stranger is not read.
+func testLocked(t *testing.T, c s3mysql.Config) {
+	client := client(c)
 	put := func(a *s3mysql.Addenda, content string) ledger.Hash {
 		t.Helper()
 		digest := ledger.Hash(sha256.Sum256([]byte(content)))
@@ -113,5 +126,62 @@ func TestStore(t *testing.T) {
 	head, err := client.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &c.PayloadBucket, Key: aws.String(ledger.AddendumPath(digest))})
 	if err != nil || head.ObjectLockMode != types.ObjectLockModeGovernance || head.ObjectLockRetainUntilDate == nil {
 		t.Errorf("%+v, %v", head, err)
+	}
+}
+
+// TestDeadlock: what the database undoes for the sake of another transaction is done
+// after that.
+func TestDeadlock(t *testing.T) {
+	servers := s3mysqltest.Start(t)
+	c := servers.Config(t)
+	db, err := sql.Open("mysql", c.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	store := open(t, c)
+	ctx, digest := t.Context(), ledger.Hash{1}
+	other, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Rollback()
+	run := func(statement string, args ...any) {
+		t.Helper()
+		if _, err := other.ExecContext(ctx, statement, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Of two transactions, the one that has written less is undone.
+	for i := range 100 {
+		run("INSERT INTO ImaledgerHead (name, leaf, idx) VALUES (?, REPEAT('x', 32), 0)", i)
+	}
+	run("INSERT INTO ImaledgerWithheld (digest, owner, since) VALUES (?, 'other', NOW(6))", digest[:])
+	done := make(chan error, 1)
+	go func() {
+		next, ok, err := store.DB.Withhold(ctx, digest)
+		if err == nil && (!ok || next != 7) {
+			err = fmt.Errorf("%v, %d places", ok, next)
+		}
+		done <- err
+	}()
+	for waiting := 0; waiting == 0; {
+		time.Sleep(200 * time.Millisecond) // InnoDB tells what it knew if asked more often
+		if err := db.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'").Scan(&waiting); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-done:
+			t.Fatalf("it did not wait: %v", err)
+		default:
+		}
+	}
+	run("UPDATE SeqCoord SET next = 7 WHERE id = 0")
+	run("DELETE FROM ImaledgerWithheld WHERE digest = ?", digest[:])
+	if err := other.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

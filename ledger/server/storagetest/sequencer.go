@@ -1,6 +1,7 @@
 package storagetest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -8,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/transparency-dev/merkle/compact"
+	"github.com/transparency-dev/merkle/rfc6962"
 	"github.com/transparency-dev/tessera/api/layout"
 	"github.com/transparency-dev/tessera/client"
 
@@ -60,12 +63,14 @@ func testSequencer(t *testing.T, open func() *server.Storage) {
 }
 
 // testRace: of those who write on one base, whichever process they are in, one wins,
-// and what has won is in the tree at its place.
+// and what has won is in the tree at its place, which two processes integrate.
 func testRace(t *testing.T, open func() *server.Storage) {
 	const racers, rounds = 8, 40
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	_, reader := appender(t, open(), newSigner(t))
+	signer := newSigner(t)
+	appender(t, open(), signer)
+	_, reader := appender(t, open(), signer)
 	storages := make([]*server.Storage, 4)
 	for i := range storages {
 		storages[i] = open()
@@ -107,10 +112,21 @@ func testRace(t *testing.T, open func() *server.Storage) {
 	if err != nil || size != rounds || len(b.Entries) < rounds {
 		t.Fatalf("%d of %d integrated, %v", size, rounds, err)
 	}
+	tree := (&compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}).NewEmptyRange(0)
 	for i, e := range b.Entries[:min(rounds, layout.EntryBundleWidth)] {
 		if string(e) != won[uint64(i)] {
 			t.Errorf("entry %d is %q, want %q", i, e, won[uint64(i)])
 		}
+		if err := tree.Append(rfc6962.DefaultHasher.HashLeaf(e), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := tree.GetRootHash(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size, root, err := open().Tree.State(ctx); err != nil || size != rounds || !bytes.Equal(root, want) {
+		t.Errorf("state: %d, %x, %v; want %d, %x", size, root, err, rounds, want)
 	}
 }
 
@@ -144,4 +160,51 @@ func testWithhold(t *testing.T, open func() *server.Storage) {
 		t.Error(err)
 	}
 	add(other, "after", true)
+}
+
+// testWithholdRace: of an addendum that is withheld while entries that need it are
+// written, whoever withholds it is told of all that have a place.
+func testWithholdRace(t *testing.T, open func() *server.Storage) {
+	const rounds, writers = 20, 4
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	remover, storages := open().Sequencer, make([]*server.Storage, writers)
+	for i := range storages {
+		storages[i] = open()
+	}
+	for round := range rounds {
+		digest := ledger.Hash{7, byte(round)}
+		var below atomic.Uint64 // of the entries that have a place, one more than the last
+		var wg sync.WaitGroup
+		for i, s := range storages {
+			wg.Go(func() {
+				for n := 0; ; n++ {
+					entry := fmt.Sprintf("round %d writer %d entry %d", round, i, n)
+					index, ok, err := s.Sequencer.Append(ctx, []byte(entry), nil, []string{entry}, []ledger.Hash{digest})
+					if err != nil {
+						t.Error(err)
+					}
+					if err != nil || !ok {
+						return
+					}
+					for last := below.Load(); last <= index && !below.CompareAndSwap(last, index+1); {
+						last = below.Load()
+					}
+				}
+			})
+		}
+		time.Sleep(time.Duration(round) * time.Millisecond)
+		next, ok, err := remover.Withhold(ctx, digest)
+		if err != nil || !ok {
+			t.Errorf("round %d: %v, %v", round, ok, err)
+			cancel()
+		}
+		wg.Wait()
+		if below.Load() > next {
+			t.Errorf("round %d: %d places were given when it was withheld, and an entry that needs it has place %d", round, next, below.Load()-1)
+		}
+		if err := remover.Release(ctx, digest); err != nil {
+			t.Error(err)
+		}
+	}
 }

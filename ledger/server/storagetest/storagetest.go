@@ -45,6 +45,7 @@ func Test(t *testing.T, open func(t *testing.T) (again func() *server.Storage)) 
 	t.Run("sequencer", func(t *testing.T) { testSequencer(t, open(t)) })
 	t.Run("race", func(t *testing.T) { testRace(t, open(t)) })
 	t.Run("withhold", func(t *testing.T) { testWithhold(t, open(t)) })
+	t.Run("withhold race", func(t *testing.T) { testWithholdRace(t, open(t)) })
 }
 
 func testFiles(t *testing.T, open func() *server.Storage) {
