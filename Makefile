@@ -50,7 +50,7 @@ lint:
 	$(GO) vet -tags figures $(FIGURES)
 	$(GO) vet -tags peers ./cmd/imaledger-witness
 	$(GO) vet -tags vault ./cmd/imaledgerd
-	$(GO) vet -tags clusters ./ledger/server/storagetest
+	$(GO) vet -tags clusters ./ledger/server/storagetest ./ledger/server/s3mysql
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 -tags figures,peers $(FIGURES)
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 -tags web ./ledger/audit
@@ -144,12 +144,24 @@ bench:
 	$(GO) test -run '^$$' -bench . ./tpm/... ./ledger
 	$(GO) test -tags figures -run TestFigures -v -timeout 60m $(FIGURES)
 
-# A ledger's storage in any object store and database: the RGW of a Ceph at the URL
-# IMALEDGER_S3, keys testkey and testsecret, and a node of a Galera cluster at the
-# address IMALEDGER_MYSQL, user ledger, password secret, with all rights.
-.PHONY: clusters
-clusters:
-	$(GO) test -tags clusters -run TestClusters -count 1 -v ./ledger/server/storagetest
+# A ledger's storage in a Ceph with an RGW and three nodes of Galera, which are started
+# here; or in any object store and database: that at the URL IMALEDGER_S3, keys testkey
+# and testsecret, and those at the addresses IMALEDGER_MYSQL, with commas between, user
+# ledger, password secret, with all rights.
+.PHONY: clusters clusters-tools
+OWN_CLUSTERS := $(if $(IMALEDGER_S3)$(IMALEDGER_MYSQL),,1)
+clusters: $(if $(OWN_CLUSTERS),clusters-tools)
+	$(if $(OWN_CLUSTERS),ledger/server/storagetest/run-clusters) $(GO) test -tags clusters -run TestClusters -count 1 -v -p 1 -timeout 20m ./ledger/server/storagetest ./ledger/server/s3mysql
+
+# Nothing else needs these, 150 MB with all that they need, so make tools does not get
+# them. Debian starts the database of mariadb-server, which the clusters leave alone.
+CLUSTERS_PACKAGES := ceph-mon ceph-osd radosgw mariadb-server curl
+clusters-tools:
+	@for p in ceph-mon ceph-osd radosgw wsrep_sst_rsync curl; do command -v $$p >/dev/null || missing=1; done; \
+	if [ -n "$$missing" ]; then \
+		command -v apt-get >/dev/null || { echo "please install $(CLUSTERS_PACKAGES)" >&2; exit 1; }; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(CLUSTERS_PACKAGES); \
+	fi
 
 # The README's pictures: what a browser test sees.
 screenshots: tools
@@ -158,10 +170,11 @@ screenshots: tools
 
 # Hours of what check does for minutes. A ledger is killed 200 times under 50 hosts,
 # a witness 200 times under 100 logs. With two front ends on shared storage it is
-# they, the database and the object store.
+# they, the database and the object store. Storage is also Ceph's and Galera's.
 soak: tools
 	IMALEDGER_SOAK=1 $(GO) test -count 1 -v -timeout 30m -run TestKill ./witness
 	IMALEDGER_SOAK=1 $(GO) test -count 1 -v -timeout 60m -run 'TestKill$$|TestDiskFails|TestPressure' ./ledger/server
 	IMALEDGER_SOAK=1 $(GO) test -count 1 -v -timeout 60m -run TestKillShared ./ledger/server
 	$(MAKE) vault
+	$(MAKE) clusters
 	$(MAKE) check FUZZTIME=5m DIFFER=1h

@@ -2,6 +2,7 @@ package storagetest_test
 
 import (
 	"os"
+	"sync/atomic"
 	"testing"
 
 	"github.com/imaledger/imaledger/ledger/server"
@@ -27,9 +28,12 @@ func TestS3MySQL(t *testing.T) {
 	storagetest.Test(t, func(t *testing.T) func() *server.Storage { return opener(t, servers.Config(t)) })
 }
 
-// opener opens a store again and again, each time as another process.
-func opener(t *testing.T, c s3mysql.Config) func() *server.Storage {
+// opener opens a store again and again, each time as another process, by each of the
+// configurations in turn.
+func opener(t *testing.T, configs ...s3mysql.Config) func() *server.Storage {
+	var opened atomic.Int64
 	return func() *server.Storage {
+		c := configs[int(opened.Add(1)-1)%len(configs)]
 		s, err := s3mysql.Open(t.Context(), c)
 		if err != nil {
 			t.Error(err)
