@@ -29,22 +29,25 @@ func (c *Client) stream(ctx context.Context, path string) (io.ReadCloser, error)
 		cancel()
 		return nil, err
 	}
-	return &stream{body: resp.Body, cancel: cancel, left: requestTimeout}, nil
+	timer := time.AfterFunc(requestTimeout, cancel)
+	timer.Stop()
+	return &stream{body: resp.Body, cancel: cancel, timer: timer, left: requestTimeout}, nil
 }
 
 // A stream is an answer that is being read. What its reader takes is his time.
 type stream struct {
 	body   io.ReadCloser
 	cancel context.CancelFunc
+	timer  *time.Timer   // cancels; it runs while a read waits
 	left   time.Duration // to wait for more
 	slow   bool
 }
 
 func (s *stream) Read(b []byte) (int, error) {
 	began := time.Now()
-	timer := time.AfterFunc(s.left, s.cancel)
+	s.timer.Reset(s.left)
 	n, err := s.body.Read(b)
-	s.slow = !timer.Stop() || s.slow
+	s.slow = !s.timer.Stop() || s.slow
 	s.left += time.Duration(n)*time.Second/minRate - time.Since(began)
 	if s.slow && err != nil && !errors.Is(err, io.EOF) {
 		err = errSlow
