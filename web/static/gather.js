@@ -10,6 +10,7 @@ import { tarHeader } from './verify/bundle.js';
 import { parseEntry } from './verify/entry.js';
 import { CODES } from './verify/finding.js';
 import { leafHash, sha256 } from './verify/hash.js';
+import { RecordTree } from './verify/merkle.js';
 import { binaryString, hex } from './verify/text.js';
 
 /** @typedef {import('./session.js').Log} Log */
@@ -188,22 +189,26 @@ export async function entryByLeaf(log, leaf) {
 let scanned;
 
 /**
- * Reads every entry, where a server keeps no lists: hosts and their chains.
+ * Reads every entry, where a server keeps no lists: hosts and their chains. All of them
+ * together have the checkpoint's root, or nothing is said.
  * @param {Log} log @param {(done: number) => void} [progress]
  */
 export async function scan(log, progress) {
   if (scanned?.root === log.root) return scanned;
   const found = { root: log.root, size: log.size, hosts: new Map(), byLeaf: new Map() };
+  const tree = new RecordTree();
   for (let at = 0; at < log.size; at += 256) {
     for (const [index, bytes] of await log.tree.entries(at)) {
       const { leaf, entry } = logged(index, bytes);
       found.byLeaf.set(leaf, index);
+      tree.add(bytes);
       if (entry?.sequence === undefined) continue;
       if (!found.hosts.has(entry.host)) found.hosts.set(entry.host, []);
       found.hosts.get(entry.host).push({ sequence: Number(entry.sequence), leaf, index, kind: entry.kind, join: entry.join, grade: entry.grade, records: Number(entry.count ?? 0) });
     }
     progress?.(Math.min(at + 256, log.size));
   }
+  if (hex(tree.root()) !== log.root) throw new NetError('tile/entries', 200, 'the entries do not lead to the root that the log signed');
   return (scanned = found);
 }
 
@@ -221,7 +226,7 @@ export class NoLists extends Error {}
 export async function chainOf(log, host, from, limit) {
   try {
     const page = await getJSON(`host/${encodeURIComponent(host)}/chain?from=${from}&limit=${limit}`);
-    return { newest: Number(page.newest), entries: page.entries.filter((e) => e.index < log.size), stated: true };
+    return { newest: Number(page.newest), entries: page.entries.filter((e) => e.index < log.size).slice(0, limit), stated: true };
   } catch (e) {
     if (statusOf(e) !== 404 || (await hasLists())) throw e;
   }
@@ -263,25 +268,44 @@ const NEAR = 16 << 20; // bytes of records of the segment before that are fetche
 async function addBefore(evidence, host, segment, progress) {
   const { log } = evidence;
   const sequence = Number(segment.entry.sequence);
-  const entryOf = async (/** @type {number} */ n) => {
-    const { entries: [at] } = await chainOf(log, host, n, 1);
-    return at && entryAt(log, at.index, at.leaf);
-  };
+  const entryOf = placeOf(log, host);
   const before = await entryOf(sequence - 1);
-  let enrolment = before;
   if (before?.entry?.kind === 'segment') {
     const { digest, size } = before.entry.payload;
     if (size <= NEAR && before.entry.ak === segment.entry.ak) {
       await evidence.addAddendum('payloads', digest, before, Number(size), (done) => progress('payload before', done, Number(size)));
       if (evidence.files.has(`payloads/${digest}`)) await evidence.addEntry(before);
     }
-    enrolment = await entryOf(0);
-    for (let n = sequence - 2; n > 0 && enrolment?.entry?.ak !== segment.entry.ak; n--) {
-      const e = await entryOf(n);
-      if (e?.entry?.kind === 'enrolment') enrolment = e;
-    }
   }
+  const enrolment = before?.entry?.kind === 'enrolment' ? before : await enrolmentOf(segment.entry, entryOf);
   if (enrolment) await evidence.addEntry(enrolment);
+}
+
+/** What reads a host's entries by their sequence. @param {Log} log @param {string} host */
+export const placeOf = (log, host) => async (/** @type {number} */ n) => {
+  const { entries: [at] } = await chainOf(log, host, n, 1);
+  return at && entryAt(log, at.index, at.leaf);
+};
+
+/**
+ * The enrolment that a segment stands under. A host has one AK at a time: so the
+ * entries under one stand together, and the enrolment is the first of them. Whatever
+ * number the segment has, it is found in few questions, or not.
+ * @param {any} segment @param {(sequence: number) => Promise<Logged | undefined>} entryOf @returns {Promise<Logged | undefined>}
+ */
+export async function enrolmentOf(segment, entryOf) {
+  const is = (/** @type {Logged | undefined} */ e) => e?.entry?.ak === segment.ak;
+  let first = await entryOf(0);
+  if (!is(first)) {
+    let [from, to] = [1, Number(segment.sequence)];
+    while (from < to) {
+      const n = Math.floor((from + to) / 2);
+      if (is(await entryOf(n))) to = n;
+      else from = n + 1;
+    }
+    first = await entryOf(from);
+  }
+  return is(first) && first?.entry.kind === 'enrolment' ? first : undefined;
 }
 
 /** @param {string} name a bundle's */

@@ -6,6 +6,7 @@ import { NetError, getBytes, statusOf } from './net.js';
 
 const WIDTH = 256; // hashes of a tile, entries of a bundle
 const HASH = 32;
+const KEPT = 64; // tiles and bundles, of a tree that may have many
 const MAX_ENTRIES = WIDTH * 65537; // bytes of a bundle: each entry has two of its length
 
 /** @param {number} n */
@@ -38,6 +39,7 @@ export class Tree {
       const whole = () => getBytes(path, max);
       tile = width === WIDTH ? whole() : getBytes(`${path}.p/${width}`, max).catch((e) => (statusOf(e) === 404 ? whole() : Promise.reject(e)));
       this.tiles.set(path, tile);
+      if (this.tiles.size > KEPT) this.tiles.delete(/** @type {string} */ (this.tiles.keys().next().value));
       tile.catch(() => this.tiles.delete(path));
     }
     return tile;

@@ -1,7 +1,7 @@
 // A host: its boots as bands, and what is wrong with its history in words.
 
 import { fill, h, pairs, save, say, table } from '../dom.js';
-import { Evidence, chainOf, commandFor, entryAt, entryByLeaf, stateOf } from '../gather.js';
+import { Evidence, chainOf, commandFor, enrolmentOf, entryAt, entryByLeaf, placeOf, stateOf } from '../gather.js';
 import { NetError, getJSON } from '../net.js';
 import { openLog } from '../session.js';
 import { against, bytes, count, findings, hrefOf, loading, mark, plural, reasons, segmentLink, time, untrusted, utc } from '../show.js';
@@ -31,7 +31,8 @@ export async function show(at, view) {
   }
   const evidence = new Evidence(log);
   list.forEach((e, i) => evidence.place(e, host, places[i].sequence));
-  if (list[0].entry?.kind === 'segment') await addEnrolment(evidence, host, list[0]);
+  const enrolment = list[0].entry?.kind === 'segment' && await enrolmentOf(list[0].entry, placeOf(log, host));
+  if (enrolment) await evidence.addEntry(enrolment);
   for (let i = 0; i < list.length; i += 8) await Promise.all(list.slice(i, i + 8).map((e) => evidence.addEntry(e)));
   const segments = list.filter((e) => e.entry?.kind === 'segment');
   const size = segments.reduce((n, e) => n + Number(e.entry.payload.size), 0);
@@ -62,17 +63,6 @@ async function addAcknowledgements(evidence, host) {
     if (e?.entry?.kind === 'acknowledgement') await evidence.addEntry(e);
   }
   return leaves.length > 0;
-}
-
-/** The enrolment that a part of a chain is under. @param {Evidence} evidence @param {string} host @param {any} first */
-async function addEnrolment(evidence, host, first) {
-  const { log } = evidence;
-  for (let n = 0, tries = 0; n < Number(first.entry.sequence) && tries < PAGE; tries++) {
-    const { entries: [p] } = await chainOf(log, host, n, 1);
-    const e = p && await entryAt(log, p.index, p.leaf);
-    if (e?.entry?.kind === 'enrolment' && e.entry.ak === first.entry.ak) return evidence.addEntry(e);
-    n = n === 0 ? Number(first.entry.sequence) - 1 : n - 1;
-  }
 }
 
 function body(c) {

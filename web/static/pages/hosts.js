@@ -47,7 +47,7 @@ function results(page, { query }) {
   const next = new URLSearchParams(query);
   next.set('after', page.next ?? '');
   return h('div', {}, h('p', {}, plural(page.total, 'host'), query.get('after') && ', a further page'),
-    table('Hosts as the ledger lists them', ['Host', 'Stated', 'Segments', 'Records', 'Grade', 'Newest entry'], page.hosts.map((x) => [
+    table('Hosts as the ledger lists them', ['Host', 'Stated', 'Segments', 'Records', 'Grade', 'Newest entry'], page.hosts.slice(0, PAGE).map((x) => [
       hostLink(x.host), states(x), count(x.segments), count(x.records), x.grade,
       x.segments ? [segmentLink(x.host, x.sequence), ` at ${count(x.index)}`] : `#${x.sequence} at ${count(x.index)}`,
     ]), 'hosts'),
