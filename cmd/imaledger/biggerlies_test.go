@@ -62,10 +62,7 @@ func startBigger(t *testing.T) *biggerLedger {
 	if _, err := writeTrust(b.trust, l.Policy, l.Rules); err != nil {
 		t.Fatal(err)
 	}
-	answers, err := l.Ledger()
-	if err != nil {
-		t.Fatal(err)
-	}
+	answers := l.Ledger()
 	var node *search.Node
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/search" || node == nil {
@@ -114,7 +111,8 @@ func (b *biggerLedger) commands(t *testing.T, url, state, key string) map[string
 		"cosign": command("cosign", "--state", out("cosign"), "--key", key),
 		"index":  command("index", "--dir", out("index")),
 		"bundle": command("bundle", "--host", "c", "--out", out("c.tar")), "bundle, boot": command("bundle", "--host", "c", "--boot", "--out", out("boot.tar")),
-		"bundle, from": command("bundle", "--host", "c", "--from", "2", "--to", "3", "--out", out("part.tar")),
+		"bundle, from":  command("bundle", "--host", "c", "--from", "2", "--to", "3", "--out", out("part.tar")),
+		"bundle, since": command("bundle", "--host", "c", "--since", "2026-01-01", "--out", out("since.tar")), "prove, time": command("prove", "--host", "c", "--time", "2100-01-01"),
 		"prove":        command("prove", "--host", "c", "--sequence", "2", "--out", out("prove.tar"), "--entry", out("entry")),
 		"prove, index": command("prove", "--index", "300", "--out", out("index.tar")), "prove, leaf": command("prove", "--leaf", fmt.Sprintf("%x", b.Leaves[300]), "--out", out("leaf.tar")),
 		"prove, path": command("prove", "--host", "c", "--path", "/bin/300", "--out", out("path.tar")),
@@ -267,7 +265,7 @@ func TestLyingBiggerLedger(t *testing.T) {
 		{"a narrower partial tile", lieAt("/tile/0/002", func(b []byte) []byte { return b[:len(b)-32] }), nil},
 		{"no tile", answers("/tile/0/001", http.StatusNotFound), nil},
 		{"a checkpoint that jumps back and forth", jumping(older), []string{"*"}}, // both are the log's
-		{"a checkpoint of a fork, now and then", jumping(forkedAt), []string{"prove", "prove, leaf"}},
+		{"a checkpoint of a fork, now and then", jumping(forkedAt), nil},
 		{"a chain's entry twice", inChain(func(c *client.HostChain) {
 			if len(c.Entries) > 1 {
 				c.Entries[1] = c.Entries[0]
@@ -283,6 +281,12 @@ func TestLyingBiggerLedger(t *testing.T) {
 				c.Entries[0] = client.ChainEntry{Sequence: 0, Leaf: fmt.Sprintf("%x", b.Leaves[b.c[0]]), Index: uint64(b.c[0])}
 			}
 		}), nil},
+		{"a chain's newest entry withheld", func(path string, status int, body []byte) (int, []byte) {
+			if strings.HasSuffix(path, "/head") {
+				body = bytes.Replace(body, []byte(`"sequence":4`), []byte(`"sequence":3`), 1)
+			}
+			return status, body
+		}, nil},
 		{"a chain that never ends", func(path string, status int, body []byte) (int, []byte) {
 			switch {
 			case strings.HasSuffix(path, "/head"):
@@ -343,6 +347,49 @@ func TestLyingBiggerLedger(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// TestNewestUnsaid: where a log has too many entries after a host's newest to look
+// through, that it is the newest is the ledger's word, and every command that rests on
+// it says so.
+func TestNewestUnsaid(t *testing.T) {
+	l, err := testlog.New("log.example/long", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := l.AddHost("c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Measure(testlog.Files("/bin/sh")...); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Seal(h); err != nil {
+		t.Fatal(err)
+	}
+	trust := filepath.Join(t.TempDir(), "trust")
+	if _, err := writeTrust(trust, l.Policy, l.Rules); err != nil {
+		t.Fatal(err)
+	}
+	for _, more := range []int{100, 10_100} {
+		for len(l.Entries) < more {
+			if _, err := l.Add([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		server := httptest.NewServer(l.Ledger())
+		defer server.Close()
+		at := []string{"--ledger", server.URL, "--trust", trust}
+		for _, args := range [][]string{
+			{"bundle", "--host", "c", "--out", filepath.Join(t.TempDir(), "c.tar")}, {"prove", "--host", "c", "--path", "/bin/sh"},
+			{"bundle", "--host", "c", "--since", "2026-01-01", "--out", filepath.Join(t.TempDir(), "since.tar")}, {"prove", "--host", "c", "--time", "2100-01-01"}, {"timeline", "c"}, {"diff", "c", "c"},
+		} {
+			code, out, talk := tool(t, append(args, at...)...)
+			if said := strings.Contains(talk, "is the ledger's word"); code != 0 || said != (more > 10_000) {
+				t.Errorf("%s, %d entries more: exit code %d\n%s%s", args[0], more, code, out, talk)
+			}
 		}
 	}
 }

@@ -59,13 +59,17 @@ The file needs no ledger and no network any more.`,
 				if first > last {
 					return cli.Usagef("--since %s is after --until %s", since, until)
 				}
-				from, to, err = l.Between(cmd.Context(), host, first, last)
+				var scanned bool
+				from, to, scanned, err = l.Between(cmd.Context(), host, first, last)
+				if err == nil && !scanned {
+					byWord(cmd.ErrOrStderr(), host, to)
+				}
 			case boot:
-				if to, err = newest(cmd, l, host); err == nil {
+				if to, err = newest(cmd.Context(), cmd.ErrOrStderr(), l, host); err == nil {
 					from, err = l.Boot(cmd.Context(), host, to)
 				}
 			case !cmd.Flags().Changed("to"):
-				to, err = newest(cmd, l, host)
+				to, err = newest(cmd.Context(), cmd.ErrOrStderr(), l, host)
 			}
 			if err != nil {
 				return answered(err)
@@ -104,12 +108,16 @@ The file needs no ledger and no network any more.`,
 
 // newest returns the newest place of a host's chain, and says where it is the ledger's
 // word alone.
-func newest(cmd *cobra.Command, l *gather.Ledger, host string) (uint64, error) {
-	n, scanned, err := l.NewestInLog(cmd.Context(), host)
+func newest(ctx context.Context, stderr io.Writer, l *gather.Ledger, host string) (uint64, error) {
+	n, scanned, err := l.NewestInLog(ctx, host)
 	if err == nil && !scanned {
-		fmt.Fprintf(cmd.ErrOrStderr(), "that #%d is the newest of host %s is the ledger's word: imaledger audit reads the whole log\n", n, host)
+		byWord(stderr, host, n)
 	}
 	return n, err
+}
+
+func byWord(stderr io.Writer, host string, newest uint64) {
+	fmt.Fprintf(stderr, "that #%d is the newest of host %s is the ledger's word: imaledger audit reads the whole log\n", newest, host)
 }
 
 // handOut verifies evidence, writes it to a file, and prints the report. Evidence

@@ -71,7 +71,7 @@ evidence is contradicted (the output says which); 2 wrong usage; 3 undecided.`,
 					return err
 				}
 			}
-			if err := h.open(cmd.Context()); err != nil {
+			if err := h.open(cmd); err != nil {
 				return err
 			}
 			r, class, err := h.diff(cmd.Context(), sides[0], sides[1])
@@ -143,7 +143,7 @@ func (h *historyCommand) diff(ctx context.Context, a, b hostAt) (*diffReport, le
 
 // bootAt gathers the boot of a host that was running at a time.
 func (h *historyCommand) bootAt(ctx context.Context, side hostAt) (*history, error) {
-	to, _, err := h.ledger.NewestInLog(ctx, side.host)
+	to, err := newest(ctx, h.stderr, h.ledger, side.host)
 	if err != nil {
 		return nil, unknownHost(err, side.host, h.url)
 	}

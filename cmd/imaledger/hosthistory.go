@@ -22,6 +22,7 @@ type historyCommand struct {
 	asJSON bool
 
 	ledger *gather.Ledger
+	stderr io.Writer
 }
 
 func (h *historyCommand) flags(cmd *cobra.Command) {
@@ -29,11 +30,12 @@ func (h *historyCommand) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&h.asJSON, "json", false, "print JSON")
 }
 
-func (h *historyCommand) open(ctx context.Context) (err error) {
+func (h *historyCommand) open(cmd *cobra.Command) (err error) {
+	h.stderr = cmd.ErrOrStderr()
 	if err := h.remote.open(); err != nil {
 		return err
 	}
-	h.ledger, err = gather.Open(ctx, h.client, h.trust)
+	h.ledger, err = gather.Open(cmd.Context(), h.client, h.trust)
 	return fromLedger(err, h.url)
 }
 
@@ -72,7 +74,7 @@ type history struct {
 
 // history gathers and checks a host's chain.
 func (h *historyCommand) history(ctx context.Context, host string, from uint64, payloads bool) (*history, error) {
-	newest, _, err := h.ledger.NewestInLog(ctx, host)
+	newest, err := newest(ctx, h.stderr, h.ledger, host)
 	if err != nil {
 		return nil, unknownHost(err, host, h.url)
 	}

@@ -24,6 +24,8 @@ type selection struct {
 	path, digest     string
 
 	hasIndex, hasSequence, hasRecord bool
+
+	stderr io.Writer
 }
 
 func (s *selection) flags(cmd *cobra.Command) {
@@ -44,6 +46,7 @@ func (s *selection) flags(cmd *cobra.Command) {
 
 // noted notes which numbers were given.
 func (s *selection) noted(cmd *cobra.Command) error {
+	s.stderr = cmd.ErrOrStderr()
 	f := cmd.Flags()
 	s.hasIndex, s.hasSequence, s.hasRecord = f.Changed("index"), f.Changed("sequence"), f.Changed("record")
 	if s.host == "" && (s.hasSequence || s.when != "" || s.path != "" || s.digest != "") {
@@ -110,9 +113,12 @@ func (s *selection) find(ctx context.Context, l *gather.Ledger) (*selected, erro
 		if err != nil {
 			return nil, err
 		}
-		_, n, err := l.Between(ctx, s.host, at, at)
+		_, n, scanned, err := l.Between(ctx, s.host, at, at)
 		if err != nil {
 			return nil, answered(err)
+		}
+		if !scanned {
+			byWord(s.stderr, s.host, n)
 		}
 		if e, err = l.HostEntry(ctx, s.host, n); err != nil {
 			return nil, answered(err)
@@ -140,7 +146,7 @@ func (s *selection) find(ctx context.Context, l *gather.Ledger) (*selected, erro
 
 // search looks through a host's segments, the newest first.
 func (s *selection) search(ctx context.Context, l *gather.Ledger, filter *ima.Filter) (*selected, error) {
-	newest, _, err := l.NewestInLog(ctx, s.host)
+	newest, err := newest(ctx, s.stderr, l, s.host)
 	if err != nil {
 		return nil, answered(err)
 	}

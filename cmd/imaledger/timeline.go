@@ -31,7 +31,7 @@ elsewhere: the last line says how far the log had grown, and when.`,
 			if !ledger.ValidHost(args[0]) {
 				return cli.Usagef("%.64q is no host name", args[0])
 			}
-			if err := h.open(cmd.Context()); err != nil {
+			if err := h.open(cmd); err != nil {
 				return err
 			}
 			x, err := h.history(cmd.Context(), args[0], from, true)

@@ -40,11 +40,12 @@ func (l *Ledger) quotedAfter(ctx context.Context, host string, sequence uint64) 
 // that may have records measured between two times, in Unix seconds. A segment's
 // records were measured after the quote before and before its own; so it begins with
 // the last segment whose quote may be of the first time or earlier, and ends with
-// the first whose quote is later than the second, if there is one.
-func (l *Ledger) Between(ctx context.Context, host string, since, until uint64) (from, to uint64, err error) {
+// the first whose quote is later than the second. Where there is none, it ends with the
+// host's newest entry, and scanned is as of NewestInLog; else it is true.
+func (l *Ledger) Between(ctx context.Context, host string, since, until uint64) (from, to uint64, scanned bool, err error) {
 	newest, err := l.Newest(ctx, host)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, false, err
 	}
 	// Hosts anchor to ever newer checkpoints: the quotes join the anchors in order.
 	later := func(t uint64) uint64 {
@@ -59,9 +60,18 @@ func (l *Ledger) Between(ctx context.Context, host string, since, until uint64) 
 	}
 	from, to = later(since), later(until)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, false, err
 	}
-	return max(from, 1) - 1, min(to, newest), nil
+	if scanned = true; to > newest {
+		to, scanned, err = l.NewestInLog(ctx, host)
+		if err == nil && to < newest {
+			err = found(ledger.ChainBroken, ledger.Subject(host, newest), "the ledger says that the host's chain ends with #%d, and had it before", to)
+		}
+		if err != nil {
+			return 0, 0, false, err
+		}
+	}
+	return max(from, 1) - 1, to, scanned, nil
 }
 
 // maxScan is how many entries are looked at for a host's newer ones: 25 MB or so.
