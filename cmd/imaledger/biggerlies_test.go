@@ -264,6 +264,7 @@ func TestLyingBiggerLedger(t *testing.T) {
 		{"the full tile, and what the tree has is another's", lieAt("/tile/0/002", func(b []byte) []byte { return longer(flipped(b)) }), nil},
 		{"a narrower partial tile", lieAt("/tile/0/002", func(b []byte) []byte { return b[:len(b)-32] }), nil},
 		{"no tile", answers("/tile/0/001", http.StatusNotFound), nil},
+		{"no newest entries", answers("/tile/entries/002", http.StatusNotFound), nil},
 		{"a checkpoint that jumps back and forth", jumping(older), []string{"*"}}, // both are the log's
 		{"a checkpoint of a fork, now and then", jumping(forkedAt), nil},
 		{"a chain's entry twice", inChain(func(c *client.HostChain) {

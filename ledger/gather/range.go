@@ -8,6 +8,7 @@ import (
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/audit"
+	"github.com/imaledger/imaledger/ledger/client"
 )
 
 // quotedAfter returns the time that the quote of a host's entry is not older than, in
@@ -94,7 +95,7 @@ func (l *Ledger) NewestInLog(ctx context.Context, host string) (sequence uint64,
 	}
 	for from := newest.Index + 1; from < size; {
 		list, err := l.Entries(ctx, from)
-		if notGiven(err) {
+		if client.Refused(err) {
 			return sequence, false, nil
 		}
 		if err != nil {
