@@ -131,6 +131,30 @@ func TestLies(t *testing.T) {
 	}
 }
 
+// TestStrangersEnrolment: a ledger whose enrolment no registrar of the trust folder has
+// signed. Nobody who trusts those would believe a segment under it: the host makes none,
+// and goes on when the ledger has their signature.
+func TestStrangersEnrolment(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, securityfs.Staging)
+	_, stranger := keyPair(t, "registrar.example")
+	trust, err := ledger.ParseTrust([]byte(w.policy), []byte(strings.Replace(w.rules, w.registrarKey, stranger, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.kernel.measure(3)
+	w.change = func(c *agent.Config) { c.Trust = trust }
+	if err := w.once(""); !errors.Is(err, agent.ErrLedger) || !strings.Contains(err.Error(), "registrar") {
+		t.Errorf("%v", err)
+	}
+	if n := len(w.kernel.list) + len(w.kernel.staged); n != len(w.kernel.history[0]) {
+		t.Errorf("%d records are in the kernel, want all %d", n, len(w.kernel.history[0]))
+	}
+	w.change = nil
+	w.round()
+	w.whole()
+}
+
 // TestEndlessAnswer: of a body without end no more is read than an answer can
 // have.
 func TestEndlessAnswer(t *testing.T) {

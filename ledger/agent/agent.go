@@ -80,7 +80,7 @@ type KernelErrors struct {
 // A Config is all that an agent needs. Only Step may be nil.
 type Config struct {
 	Host   string
-	Trust  *ledger.Trust // its policy names one log
+	Trust  *ledger.Trust // its policy names one log, its rules who enrols the host
 	Dir    string        // the agent's directory, made if it is missing
 	TPM    TPM
 	Kernel Kernel

@@ -74,6 +74,15 @@ func (a *Agent) enrolled(ctx context.Context, accepted *client.Accepted) error {
 	if !ok || e.Log != a.log || e.Host != a.Host || e.AK != ledger.Name(a.ak.Name) {
 		return fmt.Errorf("%w: it enrolled something else", ErrLedger)
 	}
+	// Segments under an enrolment that nobody believes prove nothing, and their records
+	// would be deleted.
+	by, err := ledger.SignedBy(e, a.Trust.Registrars...)
+	if err == nil && len(by) < a.Trust.Threshold {
+		err = fmt.Errorf("%d registrars of the trust folder have signed it, which demands %d", len(by), a.Trust.Threshold)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: the enrolment: %w", ErrLedger, err)
+	}
 	switch {
 	case e.Sequence > a.chain.next() && a.spool.state.List == 0: // nothing here is its own; or the power was cut in this
 		a.Logger.Warn("agent: the host's chain has entries that this directory lacks", "sequence", e.Sequence)
