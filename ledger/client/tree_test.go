@@ -160,6 +160,26 @@ func TestForgedTile(t *testing.T) {
 					t.Errorf("%s %d of %d, forged with its tile of level %d: %v", name, forged, size, level, err)
 				}
 			}
+			// What is made of other tiles too is the log's, or nothing.
+			if p, err := c.Tree(at).Prove(t.Context(), forged, at); err == nil {
+				var path []tlog.Hash
+				for _, h := range p.Hashes {
+					path = append(path, tlog.Hash(h))
+				}
+				err = tlog.CheckRecord(path, int64(size), tlog.Hash(at.Root), int64(forged), tlog.RecordHash(fmt.Append(nil, forged)))
+				if err != nil {
+					t.Errorf("proof of %d of %d, forged with its tile of level %d: %v", forged, size, level, err)
+				}
+			} else if !errors.Is(err, ErrTiles) {
+				t.Error(err)
+			}
+			older := tree.at(t, int64(forged))
+			if root, err := c.Tree(at).Root(t.Context(), forged); err == nil && root != older.Root || err != nil && !errors.Is(err, ErrTiles) {
+				t.Errorf("root at %d of %d, forged with its tile of level %d: %x, %v", forged, size, level, root, err)
+			}
+			if err := c.Consistent(t.Context(), older, at); err != nil && !errors.Is(err, ErrTiles) {
+				t.Errorf("size %d to %d, forged with a tile of level %d: %v", forged, size, level, err)
+			}
 		}
 	}
 }
