@@ -171,7 +171,8 @@ func (x *Index) Retry(ctx context.Context, source Source) (err error) {
 		if err != nil {
 			return err
 		}
-		e := x.read(ctx, source, entry, list[0])
+		e := parse(entry, list[0])
+		x.read(ctx, source, e)
 		if e.err != nil {
 			return e.err
 		}

@@ -6,11 +6,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -374,6 +377,61 @@ func TestMismatch(t *testing.T) {
 		other.update(x)
 	}
 	x.Close()
+}
+
+// A busySource counts the payloads that are read and not applied yet. The first is not
+// given before some others are asked for.
+type busySource struct {
+	*testLog
+	applied atomic.Int64
+	mu      sync.Mutex
+	asked   int64
+	most    int64 // that were held at once
+	others  chan struct{}
+}
+
+func (s *busySource) Addendum(ctx context.Context, leaf ledger.Hash, a ledger.Addendum) (io.ReadCloser, error) {
+	if a.Size == large {
+		s.mu.Lock()
+		s.asked++
+		first := s.asked == 1
+		s.most = max(s.most, s.asked-s.applied.Load())
+		if s.asked == ahead/(large>>20+1) {
+			close(s.others)
+		}
+		s.mu.Unlock()
+		if first {
+			<-s.others
+			time.Sleep(50 * time.Millisecond) // for more, which would be too many
+		}
+	}
+	return s.testLog.Addendum(ctx, leaf, a)
+}
+
+const large = 8 << 20
+
+// TestLargeAhead: of large payloads fewer are read while others are applied.
+func TestLargeAhead(t *testing.T) {
+	l, made := newTestLog(t), newTestLog(t)
+	const segments = 40
+	for i := range segments {
+		seg := made.segment("a.example", continues, file(fmt.Sprint("/bin/", i)))
+		seg.Payload.Size = large // it says
+		l.add(seg.Marshal())
+	}
+	l.addenda = made.addenda
+	x := l.index(t.TempDir())
+	defer x.Close()
+	s := &busySource{testLog: l, others: make(chan struct{})}
+	if err := x.Update(t.Context(), s, func(done, _ uint64) { s.applied.Store(int64(done)) }); err != nil {
+		t.Fatal(err)
+	}
+	if s.asked != segments || s.most > ahead/(large>>20+1)+1 { // one may be applied, and not counted yet
+		t.Errorf("%d payloads were asked for, and up to %d held", s.asked, s.most)
+	}
+	if got := find(t, x, path("/bin/39")); len(got) != 1 {
+		t.Errorf("%v", got)
+	}
 }
 
 // TestErasedElsewhere: a statement that was made for another log is shown to no judge,

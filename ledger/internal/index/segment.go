@@ -86,17 +86,28 @@ type readEntry struct {
 	time   uint64   // its not-after, 0 for none
 }
 
-// read reads an entry and what it names.
-func (x *Index) read(ctx context.Context, source Source, index uint64, raw []byte) *readEntry {
+func parse(index uint64, raw []byte) *readEntry {
 	e := &readEntry{index: index, raw: raw, leaf: ledger.LeafHash(raw)}
 	var err error
 	if e.entry, err = ledger.ParseEntry(raw); err != nil {
 		e.entry, e.row.State = nil, Malformed
-		return e
 	}
+	return e
+}
+
+// weight is what an entry counts for of those that are read ahead.
+func (e *readEntry) weight() int {
+	if seg, ok := e.entry.(*ledger.Segment); ok {
+		return int(min(1+seg.Payload.Size/aheadUnit, ahead))
+	}
+	return 1
+}
+
+// read reads what an entry names.
+func (x *Index) read(ctx context.Context, source Source, e *readEntry) {
 	seg, ok := e.entry.(*ledger.Segment)
 	if !ok {
-		return e
+		return
 	}
 	e.row = segmentRow{Host: seg.Host, Sequence: seg.Sequence, First: seg.First, Count: seg.Count}
 	if seg.Join.Kind == ledger.JoinGap {
@@ -107,7 +118,6 @@ func (x *Index) read(ctx context.Context, source Source, index uint64, raw []byt
 	if e.err == nil {
 		e.err = e.records(ctx, source, seg)
 	}
-	return e
 }
 
 // records reads a segment's records. What it reads has the digest that the leaf

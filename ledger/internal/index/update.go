@@ -38,8 +38,11 @@ const (
 	// flushAfter is how many entries are applied before all is brought to the disk. A
 	// crash has so many read again.
 	flushAfter = 4096
-	// ahead is how many entries are read while others are applied.
-	ahead = 64
+	// ahead is how many entries are read while others are applied. One whose records
+	// are large counts as one more for each aheadUnit of bytes: what they say is in
+	// memory until then.
+	ahead     = 64
+	aheadUnit = 1 << 20
 )
 
 // Update reads what the log has gained since the last time. The order:
@@ -123,6 +126,7 @@ func (w *writer) entries(ctx context.Context, source Source, at *ledger.Checkpoi
 	defer cancel()
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0)*2)
 	queue := make(chan chan *readEntry, ahead)
+	weights := make(chan struct{}, ahead)
 	go func() {
 		defer close(queue)
 		for index := w.meta.Applied; index < at.Size; {
@@ -140,6 +144,16 @@ func (w *writer) entries(ctx context.Context, source Source, at *ledger.Checkpoi
 				return
 			}
 			for _, raw := range list[:min(uint64(len(list)), at.Size-index)] {
+				e := parse(index, raw)
+				index++
+				// In the log's order: so the next to be applied never waits for others.
+				for range e.weight() {
+					select {
+					case weights <- struct{}{}:
+					case <-ctx.Done():
+						return
+					}
+				}
 				done := make(chan *readEntry, 1)
 				select {
 				case queue <- done:
@@ -147,11 +161,11 @@ func (w *writer) entries(ctx context.Context, source Source, at *ledger.Checkpoi
 					return
 				}
 				slots <- struct{}{}
-				go func(index uint64) {
-					done <- w.read(ctx, source, index, raw)
+				go func() {
+					w.read(ctx, source, e)
+					done <- e
 					<-slots
-				}(index)
-				index++
+				}()
 			}
 		}
 	}()
@@ -162,6 +176,9 @@ func (w *writer) entries(ctx context.Context, source Source, at *ledger.Checkpoi
 		}
 		if err := w.apply(e); err != nil {
 			return err
+		}
+		for range e.weight() {
+			<-weights
 		}
 		if progress != nil {
 			progress(e.index+1, at.Size)
