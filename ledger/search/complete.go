@@ -73,8 +73,8 @@ func (p *proof) omitted(h *client.SearchHit) {
 	}
 }
 
-// maxOmitted is how many records that an answer leaves out, or runs of segments that
-// are missing, are named.
+// maxOmitted is how many records that an answer leaves out, runs of segments that are
+// missing, or entries that are none, are named.
 const maxOmitted = 10
 
 // A walk reads a whole log.
@@ -104,6 +104,7 @@ func (w *walk) log(ctx context.Context) error {
 	slots := make(chan struct{}, workers*2)
 	size := w.l.Checkpoint().Size
 	entries := &remote{client: w.l.Client, trust: w.l.Trust, tree: w.l.Tree}
+	malformed := 0
 	for at := uint64(0); at < size; {
 		list, err := entries.Entries(ctx, at, w.l.Checkpoint())
 		if err != nil {
@@ -114,9 +115,11 @@ func (w *walk) log(ctx context.Context) error {
 		for i, raw := range list {
 			entry, err := ledger.ParseEntry(raw)
 			if err != nil {
-				w.mu.Lock()
-				w.find(ledger.EntryMalformed, fmt.Sprintf("entry %d", at+uint64(i)), "%v", err)
-				w.mu.Unlock()
+				if malformed++; malformed <= maxOmitted {
+					w.mu.Lock()
+					w.find(ledger.EntryMalformed, fmt.Sprintf("entry %d", at+uint64(i)), "%v", err)
+					w.mu.Unlock()
+				}
 				continue
 			}
 			leaf := ledger.LeafHash(raw)
@@ -148,6 +151,9 @@ func (w *walk) log(ctx context.Context) error {
 		}
 	}
 	work.Wait()
+	if malformed > maxOmitted {
+		w.find(ledger.EntryMalformed, "the log", "%d more entries are none", malformed-maxOmitted)
+	}
 	return failed
 }
 
