@@ -22,6 +22,10 @@ const (
 	// maxTiles is how many tiles a Tree keeps, of 8 KiB each: those above the newest
 	// read, and their neighbours.
 	maxTiles = 256
+	// maxSize is that of the largest tree that is read. The numbers that package tlog
+	// gives to the hashes of a larger one overflow, and it would never end. A log can
+	// claim any size, and honest witnesses cosign it: it is consistent with what was.
+	maxSize = 1 << 61
 )
 
 // A Tree reads a log as it is at one checkpoint (c2sp.org/tlog-tiles): leaf hashes,
@@ -69,8 +73,8 @@ func (r *hashReader) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 
 // Root returns the root that the tree had when it was smaller.
 func (t *Tree) Root(ctx context.Context, size uint64) (ledger.Hash, error) {
-	if size > t.at.Size || size > 1<<62 {
-		return ledger.Hash{}, fmt.Errorf("root of size %d of a log of size %d", size, t.at.Size)
+	if err := t.contains(size); err != nil {
+		return ledger.Hash{}, fmt.Errorf("root: %w", err)
 	}
 	root, err := tlog.TreeHash(int64(size), t.hashes(ctx))
 	if err != nil {
@@ -85,8 +89,8 @@ var ranges = &compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}
 // Range returns what the roots of all larger trees are made of besides the leaves
 // from size on: the compact range of the entries before.
 func (t *Tree) Range(ctx context.Context, size uint64) (*compact.Range, error) {
-	if size > t.at.Size || size > 1<<62 {
-		return nil, fmt.Errorf("range of %d entries of a log of size %d", size, t.at.Size)
+	if err := t.contains(size); err != nil {
+		return nil, fmt.Errorf("range: %w", err)
 	}
 	if size == 0 {
 		return ranges.NewEmptyRange(0), nil
@@ -106,11 +110,22 @@ func (t *Tree) Range(ctx context.Context, size uint64) (*compact.Range, error) {
 	return ranges.NewRange(0, size, list)
 }
 
-func (t *Tree) has(index uint64) error {
-	if index >= t.at.Size || t.at.Size > 1<<62 {
-		return fmt.Errorf("entry %d of a log of size %d", index, t.at.Size)
+// contains is an error where the tree is too large, or had no smaller one of a size.
+func (t *Tree) contains(size uint64) error {
+	switch {
+	case t.at.Size > maxSize:
+		return fmt.Errorf("a log of size %d, and at most %d is read", t.at.Size, uint64(maxSize))
+	case size > t.at.Size:
+		return fmt.Errorf("size %d of a log of size %d", size, t.at.Size)
 	}
 	return nil
+}
+
+func (t *Tree) has(index uint64) error {
+	if index >= t.at.Size {
+		return fmt.Errorf("entry %d of a log of size %d", index, t.at.Size)
+	}
+	return t.contains(index + 1)
 }
 
 // Leaf returns the leaf hash at an index.
@@ -175,8 +190,11 @@ func (t *Tree) EntriesAndLeaves(ctx context.Context, from uint64) ([][]byte, []l
 // an older checkpoint than the tree's: one that does not belong to the same history
 // gives a proof that does not verify.
 func (t *Tree) Prove(ctx context.Context, index uint64, in *ledger.Checkpoint) (*ledger.Proof, error) {
-	if index >= in.Size || in.Size > t.at.Size {
-		return nil, fmt.Errorf("entry %d of a log of size %d, in the tree of size %d", index, t.at.Size, in.Size)
+	if index >= in.Size {
+		return nil, fmt.Errorf("entry %d in the tree of size %d", index, in.Size)
+	}
+	if err := t.contains(in.Size); err != nil {
+		return nil, fmt.Errorf("proof of entry %d: %w", index, err)
 	}
 	path, err := tlog.ProveRecord(int64(in.Size), int64(index), t.hashes(ctx))
 	if err != nil {
@@ -191,6 +209,9 @@ func (t *Tree) Prove(ctx context.Context, index uint64, in *ledger.Checkpoint) (
 
 // consistency returns the RFC 6962 consistency path between the trees of two sizes.
 func (t *Tree) consistency(ctx context.Context, older, newer uint64) ([]ledger.Hash, error) {
+	if err := t.contains(newer); err != nil {
+		return nil, fmt.Errorf("consistency of sizes %d and %d: %w", older, newer, err)
+	}
 	proof, err := tlog.ProveTree(int64(newer), int64(older), t.hashes(ctx))
 	if err != nil {
 		return nil, fmt.Errorf("consistency of sizes %d and %d: %w", older, newer, err)
@@ -205,7 +226,7 @@ func (t *Tree) consistency(ctx context.Context, older, newer uint64) ([]ledger.H
 // Entry returns the entry at an index of a log of the given size. Its leaf hash,
 // which the caller knows, says whether it is the right one.
 func (c *Client) Entry(ctx context.Context, index, size uint64) ([]byte, error) {
-	if index >= size || size > 1<<62 {
+	if index >= size || size > maxSize {
 		return nil, fmt.Errorf("entry %d of a log of size %d", index, size)
 	}
 	list, err := c.bundle(ctx, index/bundleSize, size)

@@ -243,3 +243,22 @@ func TestRoots(t *testing.T) {
 		t.Errorf("tiles away: %v", err)
 	}
 }
+
+// TestHugeTree: a tree that is larger than its hashes can be numbered is an error, of
+// whatever is asked of it, and the largest that is read is asked for.
+func TestHugeTree(t *testing.T) {
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) })
+	for _, size := range []uint64{maxSize, maxSize + 1, 1 << 62, 1<<62 + 1, 1<<63 - 1} {
+		at := &ledger.Checkpoint{Size: size}
+		r := c.Tree(at)
+		for what, err := range map[string]error{
+			"Consistent": c.Consistent(t.Context(), &ledger.Checkpoint{Size: 700}, at), "Leaf": second(r.Leaf(t.Context(), size-1)), "Entries": second(r.Entries(t.Context(), 0)),
+			"Entry": second(c.Entry(t.Context(), size-1, size)), "Root": second(r.Root(t.Context(), 700)), "Range": second(r.Range(t.Context(), 700)),
+			"Prove": second(r.Prove(t.Context(), 5, at)),
+		} {
+			if err == nil || isProblem(err, http.StatusNotFound) != (size == maxSize) {
+				t.Errorf("%s of size %d: %v", what, size, err)
+			}
+		}
+	}
+}
