@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { enrolmentOf, scan } from './static/gather.js';
 import { NetError } from './static/net.js';
+import { openLog } from './static/session.js';
 import { Tree } from './static/tiles.js';
 import { consistent, rootFromPath } from './static/verify/merkle.js';
 import { hex } from './static/verify/text.js';
@@ -143,5 +144,17 @@ test('the enrolment of a segment, however long the chain is', async () => {
     let questions = 0;
     assert.equal(await enrolmentOf({ kind: 'segment', ak: 'x', sequence: 2n ** 62n }, async () => (questions++, answer)), undefined);
     assert.ok(questions < 100);
+  }
+});
+
+test('a log of more entries than can be numbered is not read', async () => {
+  globalThis.localStorage = { getItem: () => null };
+  globalThis.dispatchEvent = () => true;
+  for (const [size, read] of [[2n ** 53n - 1n, true], [2n ** 53n, false], [2n ** 63n - 1n, false]]) {
+    const line = Buffer.alloc(68).toString('base64');
+    globalThis.fetch = async () => new Response(`log.example\n${size}\n${Buffer.alloc(32, 1).toString('base64')}\n\n— log.example ${line}\n`);
+    const log = await openLog(true);
+    assert.deepEqual([log.size, log.state], [read ? Number(size) : 0, 'undecided'], `${size}: ${log.reasons}`);
+    assert.equal(log.reasons.join().includes('more than are read'), !read);
   }
 });
