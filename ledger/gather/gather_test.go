@@ -2,7 +2,9 @@ package gather_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -70,6 +72,25 @@ func open(t *testing.T, ctx context.Context, alter func(path string, body []byte
 		t.Fatal(err)
 	}
 	return g
+}
+
+// TestSegmentsBeyond: a chain is asked for no further than it goes, whatever end is named.
+func TestSegmentsBeyond(t *testing.T) {
+	for _, to := range []uint64{1000, math.MaxUint64 - 1, math.MaxUint64} {
+		ctx, cancel := context.WithCancel(t.Context())
+		asked := 0
+		_, err := open(t, ctx, func(path string, body []byte) []byte {
+			if asked++; asked > 2*size {
+				cancel() // it asks on and on
+			}
+			return body
+		}).Segments(ctx, "a", 0, to, gather.Options{NoPayloads: true})
+		var f *gather.FindingError
+		if ctx.Err() != nil || !errors.As(err, &f) || f.Finding.Code != ledger.EntryMissing {
+			t.Errorf("to #%d: %v after %d questions", to, err, asked)
+		}
+		cancel()
+	}
 }
 
 // TestHeld: the records of a long chain are not held in memory, however small those of

@@ -18,14 +18,15 @@ func (l *Ledger) Segments(ctx context.Context, host string, from, to uint64, o O
 	c := l.collect(o)
 	var list []*Entry
 	for n := from; n <= to; {
-		page, err := l.Client.HostChain(ctx, host, n, int(min(to-n+1, chainPage)))
+		limit := int(min(to-n, chainPage-1)) + 1
+		page, err := l.Client.HostChain(ctx, host, n, limit)
 		if err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
 		if len(page.Entries) == 0 {
 			return nil, errors.Join(found(ledger.EntryMissing, ledger.Subject(host, n), "the ledger's list of the host's chain does not have it"), c.Close())
 		}
-		for _, named := range page.Entries[:min(uint64(len(page.Entries)), to-n+1)] {
+		for _, named := range page.Entries[:min(len(page.Entries), limit)] {
 			e, err := l.chained(ctx, host, n, named)
 			if err != nil {
 				return nil, errors.Join(err, c.Close())
