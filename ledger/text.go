@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -71,6 +72,14 @@ func (r *textReader) next() string {
 // peek reports whether the next line has the given key.
 func (r *textReader) peek(key string) bool {
 	return r.err == nil && len(r.rest) > len(key) && r.rest[:len(key)] == key && r.rest[len(key)] == ' '
+}
+
+// lines counts the lines with the given key that come next.
+func (r *textReader) lines(key string) (n int) {
+	for ahead := (textReader{rest: r.rest}); ahead.peek(key); n++ {
+		_, ahead.rest, _ = strings.Cut(ahead.rest, "\n")
+	}
+	return n
 }
 
 // value returns what follows the key on the next line.
@@ -209,17 +218,19 @@ func ParseNumber(s string) (uint64, error) {
 
 func canonicalHex(s string) ([]byte, bool) { return appendHex(make([]byte, 0, len(s)/2), s) }
 
-// appendHex appends the bytes that lower-case hex digits stand for, up to the first
-// byte that is none.
+// appendHex appends the bytes that lower-case hex digits stand for.
 func appendHex(b []byte, s string) ([]byte, bool) {
-	for i := 0; i+1 < len(s); i += 2 {
-		high, low := hexValue[s[i]], hexValue[s[i+1]]
+	n := len(s) / 2
+	b = slices.Grow(b, n)
+	to := b[len(b) : len(b)+n]
+	for i := range to {
+		high, low := hexValue[s[2*i]], hexValue[s[2*i+1]]
 		if high|low == noHex {
 			return b, false
 		}
-		b = append(b, high<<4|low)
+		to[i] = high<<4 | low
 	}
-	return b, len(s)%2 == 0
+	return b[:len(b)+n], len(s)%2 == 0
 }
 
 const noHex = 0xff
@@ -235,12 +246,14 @@ var hexValue = func() (v [256]byte) {
 	return v
 }()
 
+var strictBase64 = base64.StdEncoding.Strict()
+
 func canonicalBase64(s string, max int) ([]byte, bool) {
-	if len(s) > base64.StdEncoding.EncodedLen(max) {
+	if len(s) > strictBase64.EncodedLen(max) {
 		return nil, false
 	}
 	// What a strict decoder still passes over are the ends of lines.
-	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	b, err := strictBase64.DecodeString(s)
 	return b, err == nil && len(b) <= max && !strings.ContainsAny(s, "\r\n")
 }
 
