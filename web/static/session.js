@@ -86,7 +86,7 @@ async function readLog() {
   try {
     const c = parseCheckpoint(raw);
     if (c.size > BigInt(Number.MAX_SAFE_INTEGER)) { // a log can claim any size, and witnesses cosign it
-      log.reasons.push(`It is of ${c.size} entries, more than are read here.`);
+      log.reasons.push(`It is of ${plural(c.size, 'entry', 'entries')}, more than are read here.`);
       return log;
     }
     Object.assign(log, { origin: c.origin, size: Number(c.size), root: hex(c.root), tree: new Tree(Number(c.size)) });
