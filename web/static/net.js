@@ -18,6 +18,7 @@ export const setToken = (t) => (t ? sessionStorage.setItem(TOKEN, t) : sessionSt
 
 const base = new URL('./', import.meta.url);
 const MAX_JSON = 16 << 20;
+const PATIENCE = 60_000; // milliseconds without a byte
 
 /** @param {Response} r @param {string} path @param {number} max @param {(done: number) => void} [progress] */
 async function limited(r, path, max, progress) {
@@ -38,11 +39,38 @@ async function limited(r, path, max, progress) {
 }
 
 /**
+ * Calls f with a signal that is given when the caller gives his, or when f has not said
+ * for so long that something came. @template T
+ * @param {string} path @param {number} patience milliseconds @param {AbortSignal | undefined} signal
+ * @param {(signal: AbortSignal, came: () => void) => Promise<T>} f @returns {Promise<T>}
+ */
+async function patiently(path, patience, signal, f) {
+  const ended = new AbortController();
+  const end = () => ended.abort();
+  let late = false;
+  const wait = () => setTimeout(() => { late = true; end(); }, patience);
+  let timer = wait();
+  signal?.addEventListener('abort', end);
+  if (signal?.aborted) end();
+  try {
+    return await f(ended.signal, () => { clearTimeout(timer); timer = wait(); });
+  } catch (e) {
+    throw late ? new NetError(path, 0, `nothing came for ${Math.ceil(patience / 1000)} s`) : e;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', end);
+  }
+}
+
+/**
  * @param {string} path relative to the pages @param {number} max bytes
- * @param {{progress?: (done: number) => void, signal?: AbortSignal, wait?: number, fresh?: boolean}} [o]
+ * @param {{progress?: (done: number) => void, signal?: AbortSignal, wait?: number, fresh?: boolean, patience?: number}} [o] wait in seconds, patience in milliseconds
  * @returns {Promise<Blob>}
  */
-export async function getBlob(path, max, { progress, signal, wait, fresh } = {}) {
+export const getBlob = (path, max, o = {}) => patiently(path, (o.patience ?? PATIENCE) + 1000 * (o.wait ?? 0), o.signal, (signal, came) => get(path, max, { ...o, signal }, came));
+
+/** @param {string} path @param {number} max @param {any} o @param {() => void} came @returns {Promise<Blob>} */
+async function get(path, max, { progress, signal, wait, fresh }, came) {
   /** @type {Record<string, string>} */
   const headers = {};
   if (token()) headers.Authorization = `Bearer ${token()}`;
@@ -50,7 +78,7 @@ export async function getBlob(path, max, { progress, signal, wait, fresh } = {})
   let r;
   try {
     r = await fetch(new URL(path, base), { headers, signal, redirect: 'error', credentials: 'same-origin', cache: fresh ? 'no-store' : 'default' });
-    if (r.ok) return await limited(r, path, max, progress);
+    if (r.ok) return await limited(r, path, max, (done) => { came(); progress?.(done); });
   } catch (e) {
     if (e instanceof NetError || e.name === 'AbortError') throw e;
     throw new NetError(path, 0, 'no answer');
