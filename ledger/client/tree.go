@@ -71,18 +71,6 @@ func (r *hashReader) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	return list, err
 }
 
-// Root returns the root that the tree had when it was smaller.
-func (t *Tree) Root(ctx context.Context, size uint64) (ledger.Hash, error) {
-	if err := t.contains(size); err != nil {
-		return ledger.Hash{}, fmt.Errorf("root: %w", err)
-	}
-	root, err := tlog.TreeHash(int64(size), t.hashes(ctx))
-	if err != nil {
-		return ledger.Hash{}, fmt.Errorf("root of size %d: %w", size, err)
-	}
-	return ledger.Hash(root), nil
-}
-
 // ranges make compact ranges as RFC 6962 hashes them.
 var ranges = &compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}
 
@@ -108,6 +96,22 @@ func (t *Tree) Range(ctx context.Context, size uint64) (*compact.Range, error) {
 		list[i] = nodes[i][:]
 	}
 	return ranges.NewRange(0, size, list)
+}
+
+// Root returns the root that the tree had when it was smaller.
+func (t *Tree) Root(ctx context.Context, size uint64) (ledger.Hash, error) {
+	if size == 0 {
+		return ledger.Hash(rfc6962.DefaultHasher.EmptyRoot()), nil
+	}
+	r, err := t.Range(ctx, size)
+	if err != nil {
+		return ledger.Hash{}, fmt.Errorf("root: %w", err)
+	}
+	root, err := r.GetRootHash(nil)
+	if err != nil {
+		return ledger.Hash{}, fmt.Errorf("root: %w", err)
+	}
+	return ledger.Hash(root), nil
 }
 
 // contains is an error where the tree is too large, or had no smaller one of a size.
