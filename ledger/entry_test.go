@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -155,6 +156,20 @@ func TestEntriesHaveOneEncoding(t *testing.T) {
 		}
 		if _, err := ParseEntry(append(bytes.Clone(raw), 0)); err == nil {
 			t.Errorf("%s: with a byte more, it parses", e.Format())
+		}
+		// A byte more in the text, with a trailer that fits.
+		digests, err := AddendaOf(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := raw[:len(raw)-trailerSize(len(digests))]
+		for i := range len(text) + 1 {
+			for _, c := range []byte{'0', 'a', ' ', '\n'} {
+				longer := appendTrailer(slices.Concat(text[:i], []byte{c}, text[i:]), digests...)
+				if got, err := ParseEntry(longer); err == nil && !bytes.Equal(got.Marshal(), longer) {
+					t.Fatalf("%s: with %q before byte %d it parses and re-encodes to something else", e.Format(), c, i)
+				}
+			}
 		}
 	}
 }

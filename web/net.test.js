@@ -15,6 +15,7 @@ function drip(bytes, ms, ends) {
     async pull(to) {
       if (bytes-- > 0) {
         await sleep(ms);
+        if (signal.aborted) throw new DOMException('aborted', 'AbortError');
         to.enqueue(Uint8Array.of(bytes));
       } else if (ends) to.close();
       else await aborted(signal);
