@@ -295,7 +295,8 @@ func TestCrash(t *testing.T) {
 	defer x.Close()
 	kept, partly := 0, 0
 	var live []*ledger.Segment
-	for round := range 12 {
+	// Chance says what is on the disk, so rounds go on until both were seen.
+	for round := 0; round < 12 || round < 200 && (kept == 0 || partly == 0); round++ {
 		for range random.IntN(20) {
 			live = append(live, l.segment(fmt.Sprintf("h%d", random.IntN(3)), continues, file(fmt.Sprint("/f", random.IntN(50))), file(fmt.Sprint("/g", len(l.entries)))))
 		}
