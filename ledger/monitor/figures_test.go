@@ -145,7 +145,6 @@ func TestFigures(t *testing.T) {
 		audit := measure(func() { run(direct, "") })
 		wall, cpu = append(wall, 100*least.wall.Seconds()/audit.wall.Seconds()), append(cpu, 100*least.cpu.Seconds()/audit.cpu.Seconds())
 		took = append(took, audit.wall.Seconds())
-		t.Logf("XX bare %v audit %v", least.cpu/time.Duration(n), audit.cpu/time.Duration(n))
 	}
 	t.Logf("%d segments of %d records: %.0f a second; the bare checks and hashes take %.0f %% of the time, %.0f %% of the processors' (medians of %d; %.0f and %.0f)",
 		n, figureRecords, float64(n)/median(took), median(wall), median(cpu), len(wall), wall, cpu)
