@@ -104,7 +104,7 @@ func TestREADMEWitness(t *testing.T) {
 		t.Fatal(err)
 	}
 	var cosigned string
-	for range 200 {
+	for range 1200 {
 		answer, err := http.Post("http://"+listen+"/add-checkpoint", "", strings.NewReader("old 0\n\n"+string(signed)))
 		if err != nil {
 			time.Sleep(50 * time.Millisecond)

@@ -32,7 +32,7 @@ func (w *world) trusting(keys ...string) *ledger.Trust {
 // restartLedger starts the ledger again, by other keys and another trust folder.
 func (w *world) restartLedger(trust *ledger.Trust, signers ...note.Signer) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
 	if err := w.server.Close(ctx); err != nil {
 		w.t.Fatal(err)

@@ -146,7 +146,7 @@ func (w *world) newLedger() (*server.Server, *ledger.Trust) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		s.Close(ctx)
 		for range 100 {
@@ -224,7 +224,7 @@ func (l testLog) Write(b []byte) (int, error) {
 // open starts an agent. A program that another test starts just now has this one's
 // lock too, until it is executed.
 func (w *world) open(c agent.Config) (a *agent.Agent, err error) {
-	for range 1000 {
+	for range 6000 {
 		if a, err = agent.New(c); !errors.Is(err, agent.ErrLocked) {
 			break
 		}

@@ -104,7 +104,7 @@ func freePort(t *testing.T) string {
 
 func answers(t *testing.T, url string) {
 	t.Helper()
-	for range 200 {
+	for range 2400 {
 		if answer, err := http.Get(url); err == nil {
 			answer.Body.Close()
 			return

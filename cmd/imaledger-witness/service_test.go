@@ -164,13 +164,13 @@ func (l serviceLog) cosign(t *testing.T, client *http.Client, url string, old, s
 // eventually waits for what the program does by itself.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for range 400 {
+	for range 2400 {
 		if done() {
 			return
 		}
 		time.Sleep(25 * time.Millisecond)
 	}
-	t.Fatalf("%s: not after ten seconds", what)
+	t.Fatalf("%s: not after a minute", what)
 }
 
 func fetch(t *testing.T, client *http.Client, url string) (int, string) {

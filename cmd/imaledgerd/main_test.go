@@ -121,7 +121,7 @@ func TestServe(t *testing.T) {
 func get(t *testing.T, url string) string {
 	t.Helper()
 	// The first checkpoint is read some milliseconds after the start.
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		resp, err := http.Get(url)
 		if err != nil {
 			t.Fatal(err)

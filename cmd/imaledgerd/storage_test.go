@@ -55,7 +55,7 @@ func TestStorage(t *testing.T) {
 			if health := get(t, url+"readyz"); !strings.Contains(health, `"status":"ok"`) {
 				t.Errorf("front end %d: %s", i, health)
 			}
-			deadline := time.Now().Add(20 * time.Second)
+			deadline := time.Now().Add(time.Minute)
 			for {
 				resp, err := http.Get(url + "checkpoint")
 				if err == nil {

@@ -364,7 +364,7 @@ func (l *testLedger) doWith(t testing.TB, method, path string, body io.Reader, h
 }
 
 // patience is how long a test waits for what happens at once on an idle machine.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // within wants something to become true.
 func within(t testing.TB, what string, holds func() bool) {

@@ -82,7 +82,7 @@ func TestRolledBack(t *testing.T) {
 	l.enrol(t, "another") // an idle log is cosigned each minute alone
 	select {
 	case <-l.server.Failed():
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("a witness refuses and shows why, and the ledger goes on")
 	}
 	if err := l.server.Err(); !strings.Contains(err.Error(), "witness w2 has cosigned 4 entries") {

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/client"
@@ -19,7 +18,7 @@ import (
 // host and place of each hit.
 func (l *testLedger) find(t testing.TB, path string) (hits string, a *client.SearchAnswer) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	l.server.search.wait(ctx, 0)
 	a, err := l.Search(t.Context(), &client.SearchQuery{Filter: ima.Filter{Path: path}})
@@ -100,7 +99,7 @@ func TestSearchAccess(t *testing.T) {
 	for _, host := range []string{"web-1", "db-1"} {
 		l.submit(t, l.enrolHost(t, host), "/bin/sh", "/bin/"+host)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	l.server.search.wait(ctx, 0)
 	for _, c := range []struct {

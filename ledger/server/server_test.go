@@ -166,7 +166,7 @@ func TestClose(t *testing.T) {
 	if _, err := New(t.Context(), l.config); err == nil || !strings.Contains(err.Error(), "another process") {
 		t.Fatalf("second server on the directory: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := l.server.Close(ctx); err != nil {
 		t.Fatal(err)

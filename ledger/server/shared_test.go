@@ -112,7 +112,7 @@ func TestFrontEnds(t *testing.T) {
 	list[0].pass(t, day, h)
 	list[0].pass(t, 3*day, h)
 	// Another front end learns what day it is from the next checkpoint that it sees.
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		_, err := list[1].state(t, erasureOf(policy, first))
 		if err == nil {
 			break
@@ -122,7 +122,7 @@ func TestFrontEnds(t *testing.T) {
 		}
 	}
 	for i, l := range list {
-		deadline := time.Now().Add(20 * time.Second)
+		deadline := time.Now().Add(patience)
 		for {
 			p := l.there(t, first)
 			if p != nil && p.Status == http.StatusGone {
@@ -134,7 +134,7 @@ func TestFrontEnds(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 		}
 	}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		if _, found, err := list[0].config.Storage.Addenda.Size(payloadOf(t, first)); !found && err == nil {
 			break
 		} else if time.Now().After(end) {
@@ -222,7 +222,7 @@ func TestFrontEndsRace(t *testing.T) {
 	for i := range 10 {
 		wg.Go(func() {
 			tpm := newTestAK(t)
-			for range 20 {
+			for range 600 {
 				_, _, err := list[i%2].Enrol(t.Context(), client.EnrolRequest{Host: fmt.Sprint("g", i), AKPublic: tpm.ak}, 0)
 				var p *client.Problem
 				if errors.As(err, &p) && p.Status == http.StatusServiceUnavailable {

@@ -38,7 +38,7 @@ func newTPM(t *testing.T) *testTPM {
 		t.Fatalf("%v: install swtpm", err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		tpm, err := linuxudstpm.Open(server)
 		if err == nil {
 			// The socket is there before the TPM answers.

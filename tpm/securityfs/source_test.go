@@ -185,7 +185,7 @@ func TestHolders(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { stdin.Close(); c.Wait() }()
-	for until := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for until := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		for _, h := range holders("/proc") {
 			if h.PID == c.Process.Pid && strings.HasSuffix(h.File, "/ima/ascii_runtime_measurements") && h.Name == "sh" {
 				e := &BusyError{Path: "list", Holders: []Holder{h}}

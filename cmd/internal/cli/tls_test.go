@@ -141,7 +141,7 @@ func TestTLSReload(t *testing.T) {
 	}
 	want := func(trust, client *authority, answer string) {
 		t.Helper()
-		for end := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 			got, err := get(trust, client)
 			if err == nil && got == answer || err != nil && answer == "" {
 				return

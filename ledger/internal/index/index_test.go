@@ -497,7 +497,7 @@ func TestErase(t *testing.T) {
 	}
 	// Pebble deletes files that are no longer part of the database some moments later.
 	var left []string
-	for range 100 {
+	for range 1200 {
 		if left = filesWith(t, dir, "jane"); len(left) == 0 {
 			break
 		}
