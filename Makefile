@@ -55,11 +55,12 @@ lint:
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 -tags figures,peers $(FIGURES)
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 -tags web ./ledger/audit
 
-# Once for the ratios of speed, one package at a time so that none slows another,
-# and once for races.
+# All tests, with the race detector; then those which it would falsify, one package
+# at a time so that none slows another. cmd/make_test.go holds that none is left out.
+RATIOS := TestReplaySpeed|TestReplayProcess|TestReceiptCost|TestMemory
 test:
-	$(GO) test -p 1 -timeout 30m ./...
 	$(GO) test -race -timeout 40m ./...
+	$(GO) test -p 1 -count 1 -run '^($(RATIOS))$$' ./tpm/ima ./ledger ./cmd/imaledger ./cmd/imaledger-agent
 
 # The verifier of the web page, which is JavaScript, on the shared vectors; then Go
 # and it are asked of altered vectors, and stop where they do not agree.

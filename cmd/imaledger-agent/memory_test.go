@@ -1,3 +1,5 @@
+//go:build !race
+
 package main
 
 import (
@@ -20,7 +22,6 @@ import (
 	"time"
 
 	"github.com/imaledger/imaledger/cmd/internal/trustdir"
-	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/agent"
 	"github.com/imaledger/imaledger/ledger/client"
 	"github.com/imaledger/imaledger/tpm"
@@ -47,10 +48,6 @@ type childJob struct {
 // TestMemory: the peak of an agent that seals, submits and exports a list of 10^6
 // records of 200 bytes, in a process of its own, is bounded and that of 10^5.
 func TestMemory(t *testing.T) {
-	if raceEnabled {
-		t.Log("measured without the race detector")
-		return
-	}
 	if job := os.Getenv(childVariable); job != "" {
 		memoryChild(t, job)
 		return
@@ -179,19 +176,6 @@ func ownMemory(t *testing.T) int64 {
 	}
 	t.Error("no RssAnon")
 	return 0
-}
-
-// writeTrust writes the world's trust folder.
-func (w *world) writeTrust(dir string) {
-	w.t.Helper()
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		w.t.Fatal(err)
-	}
-	for name, content := range map[string]string{ledger.TrustPolicyFile: w.policy, ledger.TrustRulesFile: w.rules} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
-			w.t.Fatal(err)
-		}
-	}
 }
 
 // writeLongList writes a list of n records of 200 bytes as the kernel shows it, and

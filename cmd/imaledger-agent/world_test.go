@@ -421,3 +421,16 @@ func (w *world) exported() {
 		w.t.Errorf("the exported list has %d bytes, the kernel listed %d", len(list), len(want))
 	}
 }
+
+// writeTrust writes the world's trust folder.
+func (w *world) writeTrust(dir string) {
+	w.t.Helper()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	for name, content := range map[string]string{ledger.TrustPolicyFile: w.policy, ledger.TrustRulesFile: w.rules} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}

@@ -10,7 +10,6 @@ import (
 	"io"
 	"runtime"
 	"testing"
-	"time"
 )
 
 // generated is a list of n records that is made as it is read, in one buffer.
@@ -94,34 +93,6 @@ func TestReplayMemory(t *testing.T) {
 		if many > few+16<<10 || few > 1<<20 {
 			t.Errorf("%s takes %d bytes for 10^4 records and %d for 10^6, want the same few", name, few, many)
 		}
-	}
-}
-
-// TestReplaySpeed: at least 70 % of the speed of the bare hashing, measured in
-// turn in one run; the best of each counts, until the machine has been quiet once.
-func TestReplaySpeed(t *testing.T) {
-	if raceEnabled {
-		return // the race detector slows the replay and not the hashing; make check runs both
-	}
-	list := readFile(t, recordings+"big-7.3/cut1/binary_runtime_measurements")
-	all := readAll(t, list, Format{Bank: SHA1})
-	best := func(d *time.Duration, f func()) {
-		start := time.Now()
-		f()
-		if took := time.Since(start); *d == 0 || took < *d {
-			*d = took
-		}
-	}
-	var bare, replay time.Duration
-	ratio := 0.0
-	for n, start := 0, time.Now(); n < 10 || ratio < 0.7 && time.Since(start) < time.Minute; n++ {
-		best(&bare, func() { bareHashing(all) })
-		best(&replay, func() { replayAll(t, bytes.NewReader(list)) })
-		ratio = float64(bare) / float64(replay)
-	}
-	t.Logf("bare hashing %v, replay %v: %.0f %% of its speed", bare, replay, 100*ratio)
-	if ratio < 0.7 {
-		t.Errorf("replay has %.0f %% of the speed of the hashing it must do, want 70 %%", 100*ratio)
 	}
 }
 

@@ -1,5 +1,0 @@
-//go:build !race
-
-package ima
-
-const raceEnabled = false
