@@ -33,8 +33,10 @@ type quoted struct {
 // kernel lists a record before it extends a register, so what was quoted is in
 // the list by then.
 func (a *Agent) cut(ctx context.Context) error {
-	if a.chain.empty {
-		return nil // not enrolled: ensureEnrolled said why
+	if !a.enrolledAK() {
+		// ensureEnrolled said why. A segment by a key that is not enrolled is refused, and
+		// the enrolment would wait behind it.
+		return nil
 	}
 	if a.trusted == nil {
 		return ErrNoAnchor
@@ -69,9 +71,9 @@ func (a *Agent) cut(ctx context.Context) error {
 		return err
 	}
 	switch was, _ := a.counters(); {
-	case !a.begun() && a.resetsLost(q):
+	case !a.begun() && a.wentBack(q):
 		return a.clearedBoot(ctx, boot) // begun before, and then the power was cut
-	case q.quote.ResetCount < was:
+	case q.quote.ResetCount < was, a.wentBack(q):
 		return a.cleared(ctx)
 	case q.quote.ResetCount > was:
 		return a.gap("resumed") // the kernel goes on, and the registers began anew

@@ -23,7 +23,7 @@ func (a *Agent) newKernel(ctx context.Context, boot string) error {
 		return err
 	}
 	was := a.spool.state
-	if a.resetsLost(q) {
+	if a.wentBack(q) {
 		return a.clearedBoot(ctx, boot)
 	}
 	if a.list == nil && a.sameEpoch(q) {
@@ -311,14 +311,18 @@ func (a *Agent) sealCleared(in Input, q *quoted) error {
 	return a.add(s, q)
 }
 
-// resetsLost reports whether the TPM counts fewer resets than at the newest segment,
-// which only TPM2_Clear brings about.
-func (a *Agent) resetsLost(q *quoted) bool {
+// wentBack reports whether the TPM's counters or its clock are behind those of the
+// newest segment: TPM2_Clear did that, or it is another TPM. No boot does, so a segment
+// that did not say so would be refused for ever (FORMAT.md, section 8.5, J1).
+func (a *Agent) wentBack(q *quoted) bool {
 	if a.chain.last == nil {
 		return false
 	}
-	last, err := quote.Parse(a.chain.last.Attest)
-	return err == nil && q.quote.ResetCount < last.ResetCount
+	was, err := quote.Parse(a.chain.last.Attest)
+	if err != nil || q.quote.ResetCount != was.ResetCount {
+		return err == nil && q.quote.ResetCount < was.ResetCount
+	}
+	return q.quote.RestartCount < was.RestartCount || q.quote.Clock < was.Clock
 }
 
 // clearedBoot goes on after TPM2_Clear and a boot, as firmware setups do it: the
@@ -345,8 +349,14 @@ func (a *Agent) clearedBoot(ctx context.Context, boot string) error {
 // ensureEnrolled enrols the host, if its AK is not the one that it is enrolled
 // with.
 func (a *Agent) ensureEnrolled(ctx context.Context) error {
-	if e := a.chain.enrolment; e != nil && e.AK == ledger.Name(a.ak.Name) {
+	if a.enrolledAK() {
 		return nil
 	}
 	return a.enrol(ctx)
+}
+
+// enrolledAK reports whether the AK is the one that the host is enrolled with.
+func (a *Agent) enrolledAK() bool {
+	e := a.chain.enrolment
+	return e != nil && e.AK == ledger.Name(a.ak.Name)
 }
