@@ -127,7 +127,12 @@ func (k *fakeKernel) add(pcr uint32, path string, digest []byte) {
 	data := append(sized(append([]byte(k.hash.String()+":\x00"), digest...)), sized([]byte(path+"\x00"))...)
 	stored := sha1.Sum(data)
 	raw := append(binary.LittleEndian.AppendUint32(nil, pcr), stored[:]...)
-	raw = append(append(raw, sized([]byte("ima-ng"))...), sized(data)...)
+	k.append(append(append(raw, sized([]byte("ima-ng"))...), sized(data)...))
+}
+
+// append lists a record, and extends its register.
+func (k *fakeKernel) append(raw []byte) {
+	k.t.Helper()
 	k.list = append(k.list, raw)
 	now := len(k.history) - 1
 	k.history[now] = append(k.history[now], raw)
@@ -135,18 +140,14 @@ func (k *fakeKernel) add(pcr uint32, path string, digest []byte) {
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	k.extend(int(pcr), func(b ima.Bank) []byte { return rec.Sum(b, ima.KernelStyles()[b]) })
+	k.extend(int(rec.PCR), func(b ima.Bank) []byte { return rec.Sum(b, ima.KernelStyles()[b]) })
 }
 
 // violate lists a violation: zeros, and the registers are extended with ones.
 func (k *fakeKernel) violate() {
 	data := append(sized(append([]byte("sha256:\x00"), make([]byte, 32)...)), sized([]byte("/violated\x00"))...)
 	raw := append(binary.LittleEndian.AppendUint32(nil, 10), make([]byte, 20)...)
-	raw = append(append(raw, sized([]byte("ima-ng"))...), sized(data)...)
-	k.list = append(k.list, raw)
-	now := len(k.history) - 1
-	k.history[now] = append(k.history[now], raw)
-	k.extend(10, func(b ima.Bank) []byte { return bytes.Repeat([]byte{0xff}, b.Size()) })
+	k.append(append(append(raw, sized([]byte("ima-ng"))...), sized(data)...))
 }
 
 // extend extends a register in every bank that the TPM has, as the kernel does.

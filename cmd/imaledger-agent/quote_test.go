@@ -11,6 +11,7 @@ import (
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/agent"
 	others "github.com/imaledger/imaledger/ledger/export"
+	"github.com/imaledger/imaledger/tpm"
 	"github.com/imaledger/imaledger/tpm/ima"
 	"github.com/imaledger/imaledger/tpm/quote"
 	"github.com/imaledger/imaledger/tpm/securityfs"
@@ -96,5 +97,39 @@ func TestQuoteAll(t *testing.T) {
 	}
 	if code, _, stderr := tool(t, "once", "--ledger", "http://127.0.0.1:1", "--quote", "some"); code != cli.ExitUsage || !strings.Contains(stderr, `quote "some": it is auto or all`) {
 		t.Errorf("once --quote some: exit %d %s", code, stderr)
+	}
+}
+
+// withSHA3 is a TPM with a bank that the kernel has no number for.
+type withSHA3 struct{ *tpm.Software }
+
+func (withSHA3) Banks() ([]ima.Bank, error) {
+	return []ima.Bank{ima.SHA1, ima.SHA256, ima.SHA3_256}, nil
+}
+
+// TestUnmappedBank: the firmware turned on a bank that the kernel pads while it digests
+// the others. Its records are sealed like all others, and strongly bound.
+func TestUnmappedBank(t *testing.T) {
+	t.Parallel()
+	for _, flavour := range flavours {
+		w := newWorld(t, flavour)
+		k := w.kernel
+		soft := k.tpm.(*tpm.Software)
+		k.measure(2)
+		w.round()
+		soft.Firmware = make(ima.Values)
+		for pcr := range ima.MaxPCRs {
+			soft.Firmware[ima.Slot{Bank: ima.SHA3_256, PCR: pcr}] = make([]byte, ima.SHA3_256.Size())
+		}
+		k.tpm = withSHA3{soft}
+		k.reboot()
+		for range 3 {
+			k.measure(2)
+			k.violate()
+			w.round()
+		}
+		if n := w.whole(); n != 3+10 || w.gapped() != "" {
+			t.Errorf("%s: %d records sealed, want 13; %s", flavour, n, w.gapped())
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 
 	"github.com/imaledger/imaledger/ledger"
@@ -154,16 +155,25 @@ func (in *Input) cut(q *quote.Quote, base ima.Values) (*ima.Cut, ima.Styles, err
 	return nil, nil, first
 }
 
+// stylesOf returns what is tried: a present kernel's way, which pads those banks that it
+// has no number for, and then one way in all banks.
 func stylesOf(selection ima.Selection) []ima.Styles {
 	var list []ima.Styles
-	for _, style := range []ima.Style{ima.StyleDigest, ima.StylePadded, ima.StylePaddedFF} {
+	try := func(style func(ima.Bank) ima.Style) {
 		all := make(ima.Styles)
 		for _, b := range selection {
 			if b.Bank != ima.SHA1 {
-				all[b.Bank] = style
+				all[b.Bank] = style(b.Bank)
 			}
 		}
-		list = append(list, all)
+		if !slices.ContainsFunc(list, func(s ima.Styles) bool { return maps.Equal(s, all) }) {
+			list = append(list, all)
+		}
+	}
+	kernel := ima.KernelStyles()
+	try(func(b ima.Bank) ima.Style { return kernel[b] })
+	for _, style := range []ima.Style{ima.StyleDigest, ima.StylePadded, ima.StylePaddedFF} {
+		try(func(ima.Bank) ima.Style { return style })
 	}
 	return list
 }
