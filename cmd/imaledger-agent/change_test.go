@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -151,5 +154,105 @@ func TestOtherTPM(t *testing.T) {
 		if r, _ := w.evidence(); r.Class() == ledger.Contradicted {
 			t.Errorf("%d boots: %v", boots, r.Findings)
 		}
+	}
+}
+
+// oneWitness is the trust folder that demands the first witness only.
+func (w *world) oneWitness() *ledger.Trust {
+	w.t.Helper()
+	policy := strings.Replace(w.policy, "group both all w0 w1\nquorum both\n", "quorum w0\n", 1)
+	trust, err := ledger.ParseTrust([]byte(policy), []byte(w.rules))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return trust
+}
+
+// withoutWitness takes the cosignatures of a witness out of all receipts.
+func (w *world) withoutWitness(name string) {
+	w.rewrite(func(proof string) string {
+		kept := ""
+		for line := range strings.Lines(proof) {
+			if !strings.HasPrefix(line, "— "+name+" ") {
+				kept += line
+			}
+		}
+		return kept
+	})
+}
+
+// TestReceiptOfOlderPolicy: receipts came under a trust folder that demanded one witness,
+// and before anything was deleted by them another was put in its place, which demands
+// two. Nothing is deleted by the old receipts, whether another segment came after them or
+// not; they are asked for anew.
+func TestReceiptOfOlderPolicy(t *testing.T) {
+	t.Parallel()
+	for _, flavour := range flavours[1:] {
+		for _, more := range []bool{false, true} {
+			w := newWorld(t, flavour)
+			k := w.kernel
+			k.measure(2)
+			w.round()
+			both := w.trust
+			w.trust = w.oneWitness()
+			w.withoutWitness(w.witnesses[1].Name())
+			k.measure(3)
+			if err := w.once("receipted"); !errors.Is(err, errPower) {
+				t.Fatal(err)
+			}
+			if more {
+				w.answer(nil) // so that it is anchored to what both have seen
+				k.measure(2)
+				if err := w.once("spooled"); !errors.Is(err, errPower) {
+					t.Fatal(err)
+				}
+			}
+			w.down()
+			w.trust = both
+			held := k.held()
+			if err := w.once(""); err == nil {
+				t.Error("no error while the ledger is down")
+			}
+			if k.held() != held {
+				t.Errorf("%s, more %v: %d records are in the kernel, want %d", flavour, more, k.held(), held)
+			}
+			w.answer(nil)
+			w.round()
+			w.exported()
+			if n := w.whole(); n != len(k.history[0]) || k.held() != 0 {
+				t.Errorf("%s, more %v: %d records sealed, want %d; %d are in the kernel", flavour, more, n, len(k.history[0]), k.held())
+			}
+		}
+	}
+}
+
+// TestErasedMeanwhile: a machine comes out of storage with a trust folder by which its
+// newest receipt does not verify. The segment's records were erased by policy since, so
+// they cannot be uploaded again: the log has the segment, and what came after it is sealed.
+func TestErasedMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, securityfs.Staging)
+	k := w.kernel
+	both := w.trust
+	w.trust = w.oneWitness()
+	w.withoutWitness(w.witnesses[1].Name())
+	k.measure(3)
+	w.round()
+	last, _ := w.newestSegments()
+	w.trust = both
+	k.reboot()
+	w.answer(func(rw http.ResponseWriter, r *http.Request) bool {
+		erased := r.URL.Path == "/"+ledger.AddendumPath(last.Payload.Digest)
+		if erased {
+			http.Error(rw, "erased", http.StatusGone)
+		}
+		return erased
+	})
+	k.measure(2)
+	w.round()
+	w.answer(nil)
+	w.trust = w.oneWitness() // who has it can verify all of it
+	if n := w.whole(); n != 4+3 {
+		t.Errorf("%d records sealed, want 7", n)
 	}
 }

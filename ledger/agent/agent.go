@@ -8,11 +8,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/imaledger/imaledger/ledger"
-	"github.com/imaledger/imaledger/ledger/audit"
 	"github.com/imaledger/imaledger/ledger/client"
 	"github.com/imaledger/imaledger/tpm/ima"
 	"github.com/imaledger/imaledger/tpm/quote"
@@ -164,7 +162,10 @@ func (a *Agent) load() (err error) {
 	if err := a.checkSegments(); err != nil {
 		return err
 	}
-	receipt, err := a.loadReceipt()
+	receipt, err := a.loadReceipts()
+	if err == nil && receipt != nil {
+		err = a.noteReceipt(a.chain.last.Sequence, receipt.NotAfter)
+	}
 	if err != nil {
 		return err
 	}
@@ -185,29 +186,6 @@ func (a *Agent) load() (err error) {
 		a.trusted = receipt.Checkpoint
 	}
 	return errors.Join(a.spool.keep(checkpointFile, raw), os.Remove(a.spool.path(checkpointFile)))
-}
-
-// loadReceipt verifies the newest segment's receipt again. One that does not
-// verify any more is asked for anew: it is damaged, or the policy is another one.
-func (a *Agent) loadReceipt() (*audit.Receipt, error) {
-	last := a.chain.last
-	if last == nil || slices.Contains(a.chain.pending, last.Sequence) {
-		return nil, nil
-	}
-	proof, err := a.spool.read(entryName(last.Sequence, proofSuffix), ledger.MaxProof)
-	if err != nil {
-		return nil, err
-	}
-	receipt, findings := audit.CheckReceipt(a.Trust, fmt.Sprintf("#%d", last.Sequence), ledger.LeafHash(last.Marshal()), proof)
-	if receipt != nil {
-		return receipt, a.noteReceipt(last.Sequence, receipt.NotAfter)
-	}
-	a.Logger.Error("agent: the newest receipt does not verify", "file", a.spool.path(entryName(last.Sequence, proofSuffix)), "findings", findings)
-	if a.chain.lastPlace.List != nowhere {
-		a.chain.pending = append(a.chain.pending, last.Sequence)
-		slices.Sort(a.chain.pending)
-	}
-	return nil, nil
 }
 
 // EnrolledAK returns the TPMT_PUBLIC that the host is enrolled with, nil before it is.

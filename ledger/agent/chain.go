@@ -217,3 +217,10 @@ func (c *chain) receipted(n uint64, proof []byte) error {
 	c.pending = slices.DeleteFunc(c.pending, func(p uint64) bool { return p == n })
 	return nil
 }
+
+// hasReceipt reports whether a receipt of an entry was kept. Of one that waits it does
+// not verify any more.
+func (c *chain) hasReceipt(n uint64) bool {
+	_, err := os.Stat(c.spool.path(entryName(n, proofSuffix)))
+	return err == nil
+}

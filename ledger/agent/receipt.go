@@ -52,18 +52,15 @@ func (a *Agent) submit(ctx context.Context, n uint64) error {
 	if err != nil {
 		return err
 	}
-	if s, ok := entry.(*ledger.Segment); ok {
-		if err := client.Upload(ctx, raw, a.Ledger.SubmitLeaf, func() error { return a.putAddenda(ctx, n, s) }); err != nil {
-			return err
-		}
-		a.Step("uploaded")
-	}
 	leaf := ledger.LeafHash(raw)
+	s, ok := entry.(*ledger.Segment)
 	var accepted *client.Accepted
-	if _, ok := entry.(*ledger.Enrolment); ok {
-		accepted, err = a.Ledger.Proof(ctx, leaf, a.Wait) // the ledger wrote it
-	} else {
-		accepted, err = a.Ledger.SubmitLeaf(ctx, raw, a.Wait)
+	if !ok || a.chain.hasReceipt(n) {
+		// The ledger wrote it, or had it: what was erased since cannot be uploaded again.
+		accepted, err = a.Ledger.Proof(ctx, leaf, a.Wait)
+	}
+	if ok && accepted == nil {
+		accepted, err = a.submitSegment(ctx, n, raw, s)
 	}
 	if err != nil {
 		return err
@@ -73,6 +70,14 @@ func (a *Agent) submit(ctx context.Context, n uint64) error {
 		return ErrUnwitnessed
 	}
 	return a.receive(ctx, n, leaf, []byte(accepted.Proof))
+}
+
+func (a *Agent) submitSegment(ctx context.Context, n uint64, raw []byte, s *ledger.Segment) (*client.Accepted, error) {
+	if err := client.Upload(ctx, raw, a.Ledger.SubmitLeaf, func() error { return a.putAddenda(ctx, n, s) }); err != nil {
+		return nil, err
+	}
+	a.Step("uploaded")
+	return a.Ledger.SubmitLeaf(ctx, raw, a.Wait)
 }
 
 // receive verifies a receipt as an auditor would, holds its checkpoint against
