@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -92,4 +94,101 @@ func TestRotation(t *testing.T) {
 	if r, _ := w.evidence(); r.Class() != ledger.Contradicted {
 		t.Error("evidence by the old key verifies without its line")
 	}
+}
+
+// trustingRegistrars is the trust folder with these registrars, of whom one must sign.
+func (w *world) trustingRegistrars(keys ...string) *ledger.Trust {
+	w.t.Helper()
+	lines := ""
+	for _, key := range keys {
+		lines += "registrar " + key + "\n"
+	}
+	trust, err := ledger.ParseTrust([]byte(w.policy), []byte(strings.Replace(w.rules, "registrar "+w.registrarKey+"\n", lines, 1)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return trust
+}
+
+// TestOtherRegistrar: the registrar is replaced, and his line taken out of the host's
+// trust folder, before or after the ledger has the new one. The host is enrolled anew as
+// soon as that can be. Until then all is sealed, and nothing is deleted.
+func TestOtherRegistrar(t *testing.T) {
+	t.Parallel()
+	for _, sealed := range []bool{false, true} {
+		for _, hostFirst := range []bool{false, true} {
+			w := newWorld(t, securityfs.Staging)
+			k := w.kernel
+			signer, key := keyPair(t, "registrar.example/2")
+			both, after := w.trustingRegistrars(w.registrarKey, key), w.trustingRegistrars(key)
+			if sealed {
+				k.measure(2)
+				w.round()
+			} else if err := w.once("enrolled"); !errors.Is(err, errPower) {
+				t.Fatal(err)
+			}
+			replace := func() {
+				w.served.Registrars = []note.Signer{signer}
+				w.restartLedger(both, w.signer)
+			}
+			if hostFirst {
+				w.trust = after
+				a := w.running()
+				for range 3 {
+					k.measure(2)
+					held := k.held()
+					if err := a.Once(t.Context()); !errors.Is(err, agent.ErrLedger) || !strings.Contains(err.Error(), "registrar") {
+						t.Errorf("sealed %v: %v", sealed, err)
+					}
+					if k.held() != held {
+						t.Errorf("sealed %v: %d records are in the kernel, want %d", sealed, k.held(), held)
+					}
+				}
+				if err := a.Close(); err != nil {
+					t.Fatal(err)
+				}
+				replace()
+			} else {
+				replace()
+				k.measure(2)
+				w.round()
+				w.trust = after
+			}
+			k.measure(2)
+			w.round()
+			if k.held() != 0 {
+				t.Errorf("sealed %v, host first %v: %d records are left in the kernel", sealed, hostFirst, k.held())
+			}
+			last, _ := w.newestSegments()
+			w.round()
+			if again, _ := w.newestSegments(); again.Sequence != last.Sequence || w.enrolments() > 3 {
+				t.Errorf("sealed %v, host first %v: %d enrolments", sealed, hostFirst, w.enrolments())
+			}
+			w.trust = both
+			if n := w.whole(); n != len(k.history[0]) {
+				t.Errorf("sealed %v, host first %v: %d records sealed, want %d", sealed, hostFirst, n, len(k.history[0]))
+			}
+		}
+	}
+}
+
+// enrolments is how many the host's chain has.
+func (w *world) enrolments() (n int) {
+	w.t.Helper()
+	entries, err := filepath.Glob(filepath.Join(w.dir, "chain", "*.entry"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, name := range entries {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if e, err := ledger.ParseEntry(b); err != nil {
+			w.t.Error(err)
+		} else if _, ok := e.(*ledger.Enrolment); ok {
+			n++
+		}
+	}
+	return n
 }

@@ -118,6 +118,8 @@ type Agent struct {
 
 	damaged error // of the newest list, in what the kernel does not list any more
 
+	renew time.Time // not before, where the trust folder does not bear the enrolment out
+
 	lastReceipt *LastReceipt
 }
 
@@ -221,7 +223,7 @@ func (a *Agent) Once(ctx context.Context) error {
 		a.try("segment", func() error { return a.cut(ctx) })
 	}
 	a.try("submit", func() error { return a.submitPending(ctx) })
-	if !a.split() {
+	if !a.split() && a.believed() {
 		a.try("delete", a.trim)
 	}
 	a.try("retain", a.retain)

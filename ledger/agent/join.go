@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/tpm/ima"
 	"github.com/imaledger/imaledger/tpm/quote"
 )
@@ -344,19 +343,4 @@ func (a *Agent) clearedBoot(ctx context.Context, boot string) error {
 	in := a.input(q)
 	in.Gap, in.Boot, in.Base, in.First = "tpm-clear", false, nil, 0
 	return a.sealCleared(in, q)
-}
-
-// ensureEnrolled enrols the host, if its AK is not the one that it is enrolled
-// with.
-func (a *Agent) ensureEnrolled(ctx context.Context) error {
-	if a.enrolledAK() {
-		return nil
-	}
-	return a.enrol(ctx)
-}
-
-// enrolledAK reports whether the AK is the one that the host is enrolled with.
-func (a *Agent) enrolledAK() bool {
-	e := a.chain.enrolment
-	return e != nil && e.AK == ledger.Name(a.ak.Name)
 }
