@@ -51,7 +51,7 @@ and after them: who guesses what they were can check the guess.`,
 				return err
 			}
 			var due, kept []client.KeptSegment
-			err = o.client.KeptSegments(cmd.Context(), host, at.Size, func(s client.KeptSegment) error {
+			err = o.client.KeptSegments(cmd.Context(), host, at, func(s client.KeptSegment) error {
 				switch {
 				case len(wanted) > 0 && !wanted[s.Leaf]:
 				case s.Keeps == "":

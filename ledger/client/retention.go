@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+
+	"github.com/imaledger/imaledger/ledger"
 )
 
 // Retention is what the operators have stated of how long records are kept. It is
@@ -65,24 +67,29 @@ func (c *Client) Retention(ctx context.Context) (*Retention, error) {
 	return &r, c.getJSON(ctx, "/retention", &r)
 }
 
-// keptPage is how many segments the ledger looks at for a page.
+// keptPage is how many segments a page has at most.
 const keptPage = 1000
 
 // KeptSegments calls f for each segment whose records are not erased, of one host
 // or, where host is empty, of all, in the order of the log. What came into the log
-// after a tree of the given size is left out.
-func (c *Client) KeptSegments(ctx context.Context, host string, size uint64, f func(KeptSegment) error) error {
-	for from := uint64(0); from < size; {
-		begin := from
+// after the tree of a checkpoint is left out.
+//
+// The list is the ledger's word, and a log may claim any size. So that there is no
+// end of pages only where there is none of entries, each page names a segment, and
+// its last one's leaf hash is that of the tree, which no other page ended with.
+func (c *Client) KeptSegments(ctx context.Context, host string, at *ledger.Checkpoint, f func(KeptSegment) error) error {
+	tree, ends := c.Tree(at), make(map[ledger.Hash]bool)
+	for from := uint64(0); from < at.Size; {
 		var page KeptSegments
 		if err := c.getJSON(ctx, fmt.Sprintf("/retention/segments?from=%d&limit=%d&host=%s", from, keptPage, url.QueryEscape(host)), &page); err != nil {
 			return err
 		}
+		begin := from
 		for _, s := range page.Segments {
 			switch {
 			case s.Index < from:
 				return fmt.Errorf("ledger: %s #%d: the list of segments is not in the order of the log, or has one twice", s.Host, s.Sequence)
-			case s.Index >= size:
+			case s.Index >= at.Size:
 				return nil
 			}
 			from = s.Index + 1
@@ -93,10 +100,20 @@ func (c *Client) KeptSegments(ctx context.Context, host string, size uint64, f f
 		switch {
 		case page.Next == 0:
 			return nil
-		case page.Next < max(from, begin+keptPage): // it looked at so many, and would have no end
-			return fmt.Errorf("ledger: a page of segments from entry %d on goes on at entry %d: want all of %d", begin, page.Next, keptPage)
+		case len(page.Segments) == 0:
+			return fmt.Errorf("ledger: a page of segments from entry %d on has none, and goes on at entry %d", begin, page.Next)
+		case page.Next < from:
+			return fmt.Errorf("ledger: a page of segments from entry %d on, which ends with entry %d, goes on at entry %d", begin, from-1, page.Next)
 		}
-		from = page.Next
+		last := page.Segments[len(page.Segments)-1]
+		leaf, err := tree.Leaf(ctx, last.Index)
+		if err != nil {
+			return fmt.Errorf("segment %s #%d: %w", last.Host, last.Sequence, err)
+		}
+		if fmt.Sprintf("%x", leaf) != last.Leaf || ends[leaf] {
+			return fmt.Errorf("ledger: %s #%d: entry %d of the log is not that segment, or is another one's twin", last.Host, last.Sequence, last.Index)
+		}
+		ends[leaf], from = true, page.Next
 	}
 	return nil
 }

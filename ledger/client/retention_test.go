@@ -1,23 +1,38 @@
 package client
 
 import (
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"testing"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/imaledger/imaledger/ledger"
 )
 
 // TestKeptSegments: all pages of the segments that are kept are read, and a list that
-// is in no order, or has no end, is not.
+// is in no order, has no end, or is of a log that only claims to have them, is not.
 func TestKeptSegments(t *testing.T) {
 	const size = 3500
+	tree := &testTree{}
+	for n := range int64(size) {
+		tree.add(t, n, fmt.Sprint(n))
+	}
+	leaf := func(n uint64) string {
+		h := tlog.RecordHash([]byte(fmt.Sprint(n)))
+		return hex.EncodeToString(h[:])
+	}
 	page := func(from uint64) (p KeptSegments) { // as a ledger makes it, of segments at all even indexes
 		for i := from + from%2; i < size+10; i += 2 {
 			if len(p.Segments) == keptPage {
 				p.Next = i
 				break
 			}
-			p.Segments = append(p.Segments, KeptSegment{Host: "h", Index: i})
+			p.Segments = append(p.Segments, KeptSegment{Host: "h", Index: i, Leaf: leaf(i)})
 		}
 		return p
 	}
@@ -26,9 +41,9 @@ func TestKeptSegments(t *testing.T) {
 		good  bool
 	}{
 		"the truth":               {func(*KeptSegments, uint64) {}, true},
-		"segments of other hosts": {func(p *KeptSegments, from uint64) { p.Segments = nil }, true},
+		"pages of none":           {func(p *KeptSegments, from uint64) { p.Segments = nil }, false},
+		"another leaf":            {func(p *KeptSegments, from uint64) { p.Segments[len(p.Segments)-1].Leaf = leaf(1) }, false},
 		"a page twice":            {func(p *KeptSegments, from uint64) { p.Next = max(from, 1) }, false},
-		"pages of one each":       {func(p *KeptSegments, from uint64) { p.Segments, p.Next = p.Segments[:1], p.Segments[0].Index+1 }, false},
 		"pages of none, for ever": {func(p *KeptSegments, from uint64) { p.Segments, p.Next = nil, from+1 }, false},
 		"a segment twice":         {func(p *KeptSegments, from uint64) { p.Segments[7] = p.Segments[6] }, false},
 		"segments of the page before": {func(p *KeptSegments, from uint64) {
@@ -41,6 +56,18 @@ func TestKeptSegments(t *testing.T) {
 		asked := 0
 		c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 			from, err := strconv.ParseUint(r.URL.Query().Get("from"), 10, 64)
+			if strings.HasPrefix(r.URL.Path, "/tile/") {
+				tile, err := tlog.ParseTilePath("tile/8/" + strings.TrimPrefix(r.URL.Path, "/tile/"))
+				if err != nil {
+					t.Error(err)
+				}
+				b, err := tlog.ReadTileData(tile, tree)
+				if err != nil {
+					t.Error(err)
+				}
+				w.Write(b)
+				return
+			}
 			if asked++; err != nil || asked > 20 {
 				w.WriteHeader(http.StatusTeapot)
 				return
@@ -50,7 +77,7 @@ func TestKeptSegments(t *testing.T) {
 			json.NewEncoder(w).Encode(p)
 		})
 		last := -1
-		err := c.KeptSegments(t.Context(), "", size, func(s KeptSegment) error {
+		err := c.KeptSegments(t.Context(), "", tree.at(t, size), func(s KeptSegment) error {
 			if int(s.Index) <= last || s.Index >= size {
 				t.Errorf("%s: %d after %d", name, s.Index, last)
 			}
@@ -60,5 +87,40 @@ func TestKeptSegments(t *testing.T) {
 		if (err == nil) != row.good || asked > 20 || name == "the truth" && last != size-2 {
 			t.Errorf("%s: the last is %d, %d pages were asked for: %v", name, last, asked, err)
 		}
+	}
+}
+
+// TestKeptSegmentsTwins: a log that is one small tree over and over costs its owner
+// nothing, and may claim any size. Each of its entries is in the tree.
+func TestKeptSegmentsTwins(t *testing.T) {
+	const levels = 50
+	hashes := []tlog.Hash{tlog.RecordHash([]byte("twin"))} // by level
+	for range levels {
+		last := hashes[len(hashes)-1]
+		hashes = append(hashes, tlog.NodeHash(last, last))
+	}
+	at := &ledger.Checkpoint{Origin: "log.example", Size: 1 << levels, Root: ledger.Hash(hashes[levels])}
+	asked := 0
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/tile/") {
+			tile, err := tlog.ParseTilePath("tile/8/" + strings.TrimPrefix(r.URL.Path, "/tile/"))
+			if err != nil {
+				t.Error(err)
+			}
+			for range tile.W {
+				w.Write(hashes[tile.L*tileHeight][:])
+			}
+			return
+		}
+		from, err := strconv.ParseUint(r.URL.Query().Get("from"), 10, 64)
+		if asked++; err != nil || asked > 20 {
+			w.WriteHeader(http.StatusTeapot)
+			return
+		}
+		json.NewEncoder(w).Encode(KeptSegments{[]KeptSegment{{Host: "h", Sequence: from, Index: from, Leaf: hex.EncodeToString(hashes[0][:])}}, from + 1})
+	})
+	err := c.KeptSegments(t.Context(), "", at, func(KeptSegment) error { return nil })
+	if err == nil || asked != 2 {
+		t.Errorf("%d pages were asked for: %v", asked, err)
 	}
 }

@@ -8,6 +8,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/transparency-dev/tessera/api/layout"
+	"github.com/transparency-dev/tessera/client"
+
 	"github.com/imaledger/imaledger/ledger"
 	"github.com/imaledger/imaledger/ledger/audit"
 )
@@ -225,8 +228,13 @@ func (s *Server) eraseDue(ctx context.Context) (n int, err error) {
 		batch = nil
 		return nil
 	}
-	for index := range s.chains.liveBefore(s.history.size(now - policy.Days*secondsADay)) {
-		seg, at, err := s.segmentAt(ctx, index)
+	size, err := s.log.reader.IntegratedSize(ctx)
+	if err != nil {
+		return 0, err
+	}
+	segments := segmentReader{Server: s, size: size}
+	for index := range s.chains.live(0, s.history.size(now-policy.Days*secondsADay)) {
+		seg, at, err := segments.at(ctx, index)
 		if err != nil {
 			return n, err
 		}
@@ -245,20 +253,32 @@ func (s *Server) eraseDue(ctx context.Context) (n int, err error) {
 
 const secondsADay = 24 * 60 * 60
 
-// segmentAt returns the segment at an index of the log.
-func (s *Server) segmentAt(ctx context.Context, index uint64) (p *audit.Placed, leaf ledger.Hash, err error) {
-	size, err := s.log.reader.IntegratedSize(ctx)
-	if err != nil {
-		return nil, leaf, err
+// A segmentReader reads segments by their index in the log: of those that stand
+// together the file that has them once.
+type segmentReader struct {
+	*Server
+	size    uint64   // of the tree
+	first   uint64   // index of the first of entries
+	entries [][]byte // of one file
+}
+
+func (r *segmentReader) at(ctx context.Context, index uint64) (p *audit.Placed, leaf ledger.Hash, err error) {
+	if n := index / layout.EntryBundleWidth; r.entries == nil || r.first != n*layout.EntryBundleWidth {
+		bundle, err := client.GetEntryBundle(ctx, r.log.reader.ReadEntryBundle, n, r.size)
+		if err != nil {
+			return nil, leaf, err
+		}
+		r.first, r.entries = n*layout.EntryBundleWidth, bundle.Entries
 	}
-	raw, err := s.log.entry(ctx, index, size)
-	if err != nil {
-		return nil, leaf, err
+	if index-r.first >= uint64(len(r.entries)) {
+		return nil, leaf, fmt.Errorf("entry %d: its file has %d entries", index, len(r.entries))
 	}
+	raw := r.entries[index-r.first]
 	leaf = ledger.LeafHash(raw)
-	p, found, err := s.placed(ctx, leaf)
-	if err == nil && !found {
-		err = &integrityError{fmt.Errorf("entry %d is no segment that the log knows", index)}
+	seg, err := ledger.ParseSegment(raw)
+	if known, found := r.chains.find(leaf); err != nil || !found || known != index {
+		return nil, leaf, &integrityError{fmt.Errorf("entry %d is no segment that the log knows", index)}
 	}
+	p, err = r.placedAt(index, seg)
 	return p, leaf, err
 }

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -316,8 +316,16 @@ func TestEraser(t *testing.T) {
 	l.restart(t)
 	run(0)
 
+	raw, err := l.Checkpoint(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := l.config.Trust.Policy.Verify(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var list []client.KeptSegment
-	if err := l.KeptSegments(t.Context(), "", math.MaxInt64, func(s client.KeptSegment) error { list = append(list, s); return nil }); err != nil {
+	if err := l.KeptSegments(t.Context(), "", at, func(s client.KeptSegment) error { list = append(list, s); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if len(list) != 3 || list[0].Keeps == "" || list[0].Host != "h" {
@@ -357,4 +365,39 @@ func TestHistoryLost(t *testing.T) {
 	l.pass(t, day, h)
 	l.pass(t, 4*day, h)
 	l.mustState(t, erasureOf(policy, first))
+}
+
+// The segments of one host that are kept are listed without those of others: no page
+// but the last is empty, however many hosts there are.
+func TestKeptOfHost(t *testing.T) {
+	l := startLedger(t, ledger.GradeSoftware)
+	h, other := l.enrolHost(t, "h"), l.enrolHost(t, "other")
+	var want []uint64
+	for i := range 3 {
+		for range 4 {
+			l.submit(t, other, "/bin/x")
+		}
+		want = append(want, uint64(2+5*i+4))
+		l.submit(t, h, fmt.Sprint("/bin/", i))
+	}
+	for host, want := range map[string][]uint64{"h": want, "": {2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}, "nobody": nil} {
+		var got []uint64
+		for from, more := uint64(0), true; more; {
+			resp, b := l.do(t, "GET", fmt.Sprintf("/retention/segments?host=%s&limit=2&from=%d", host, from), nil)
+			var page client.KeptSegments
+			decode(t, b, &page)
+			if resp.StatusCode != http.StatusOK || page.Next != 0 && len(page.Segments) != 2 {
+				t.Fatalf("%q from %d: %s %s", host, from, resp.Status, b)
+			}
+			for _, s := range page.Segments {
+				if got = append(got, s.Index); host != "" && s.Host != host {
+					t.Errorf("%+v", s)
+				}
+			}
+			from, more = page.Next, page.Next != 0
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q: %d, want %d", host, got, want)
+		}
+	}
 }

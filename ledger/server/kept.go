@@ -81,18 +81,50 @@ func (c *chains) removed(payload ledger.Hash) {
 	delete(c.kept.left, payload)
 }
 
-// liveBefore yields the indexes below size of segments that are not erased.
-func (c *chains) liveBefore(size uint64) iter.Seq[uint64] {
+// live yields the indexes, from one on and below another, of segments that are not
+// erased.
+func (c *chains) live(from, size uint64) iter.Seq[uint64] {
 	c.mu.Lock()
-	live := slices.Clone(c.kept.live[:min(uint64(len(c.kept.live)), (size+63)/64)])
+	begin := min(uint64(len(c.kept.live)), from/64)
+	live := slices.Clone(c.kept.live[begin:max(begin, min(uint64(len(c.kept.live)), (size+63)/64))])
 	c.mu.Unlock()
 	return func(yield func(uint64) bool) {
 		for i, word := range live {
 			for ; word != 0; word &= word - 1 {
-				index := uint64(i)*64 + uint64(bits.TrailingZeros64(word))
+				index := (begin+uint64(i))*64 + uint64(bits.TrailingZeros64(word))
+				if index < from {
+					continue
+				}
 				if index >= size || !yield(index) {
 					return
 				}
+			}
+		}
+	}
+}
+
+// liveOf is live for the segments of a host.
+func (c *chains) liveOf(host string, from, size uint64) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		h := c.hosts[host]
+		if h == nil {
+			return
+		}
+		first, _ := slices.BinarySearch(h.index, from)
+		for _, index := range h.index[first:] {
+			if index >= size {
+				return
+			}
+			if index/64 >= uint64(len(c.kept.live)) || c.kept.live[index/64]&(1<<(index%64)) == 0 {
+				continue
+			}
+			c.mu.Unlock()
+			more := yield(index)
+			c.mu.Lock()
+			if !more {
+				return
 			}
 		}
 	}

@@ -29,8 +29,8 @@ func (s *Server) getRetention(w http.ResponseWriter, r *http.Request) error {
 }
 
 // getKept lists segments whose records are not erased, in the order of the log,
-// and why they must be kept: ?from= an index, ?limit= at most so many that are
-// looked at, ?host= of one host only.
+// and why they must be kept: ?from= an index, ?limit= at most so many, ?host= of one
+// host only. No page is empty but the last: see client.KeptSegments.
 func (s *Server) getKept(w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
 	host := query.Get("host")
@@ -51,22 +51,20 @@ func (s *Server) getKept(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page, now, looked := client.KeptSegments{Segments: []client.KeptSegment{}}, s.witnessed(), 0
-	for index := range s.chains.liveBefore(size) {
-		if index < from {
-			continue
-		}
-		if looked == limit {
+	live := s.chains.live(from, size)
+	if host != "" {
+		live = s.chains.liveOf(host, from, size)
+	}
+	page, now := client.KeptSegments{Segments: []client.KeptSegment{}}, s.witnessed()
+	segments := segmentReader{Server: s, size: size}
+	for index := range live {
+		if len(page.Segments) == limit {
 			page.Next = index
 			break
 		}
-		looked++
-		seg, leaf, err := s.segmentAt(r.Context(), index)
+		seg, leaf, err := segments.at(r.Context(), index)
 		if err != nil {
 			return err
-		}
-		if host != "" && seg.Host != host {
-			continue
 		}
 		page.Segments = append(page.Segments, client.KeptSegment{
 			Host: seg.Host, Sequence: seg.Sequence, Index: index, Leaf: fmt.Sprintf("%x", leaf), Payload: fmt.Sprintf("%x", seg.Payload.Digest),
