@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
-import { enrolmentOf, scan } from './static/gather.js';
+import { enrolmentOf, listedHost, scan } from './static/gather.js';
 import { NetError } from './static/net.js';
 import { openLog } from './static/session.js';
 import { Tree } from './static/tiles.js';
@@ -157,4 +157,17 @@ test('a log of more entries than can be numbered is not read', async () => {
     assert.deepEqual([log.size, log.state], [read ? Number(size) : 0, 'undecided'], `${size}: ${log.reasons}`);
     assert.equal(log.reasons.join().includes('more than are read'), !read);
   }
+});
+
+test('a host is found in the list whatever other names have its own as a part', async () => {
+  const names = ['0', 'a', 'a0', 'web', 'web1', 'web1-', 'web1.example'];
+  for (let i = 0; i < 2000; i++) names.push(`${'.-_09az'[i % 7]}${i}web1.example`, `we${i}web`, `web${i}-web1`, `a${i}a0`);
+  names.sort();
+  globalThis.fetch = async (url) => { // as a ledger answers GET /hosts
+    const asked = new URL(url, 'http://ledger.example/').searchParams;
+    const list = names.filter((n) => n.includes(asked.get('query') ?? '') && n > (asked.get('after') ?? ''));
+    return Response.json({ hosts: list.slice(0, Number(asked.get('limit'))).map((host) => ({ host })) });
+  };
+  for (const name of names.slice(0, 7).concat(names.filter((_, i) => i % 97 === 0))) assert.equal((await listedHost(name))?.host, name);
+  assert.equal(await listedHost('web2.example'), undefined);
 });

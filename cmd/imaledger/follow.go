@@ -22,15 +22,16 @@ import (
 const minInterval = time.Second
 
 func newFollowCommand() *cobra.Command {
-	f := follower{alerted: make(map[string]bool)}
+	var f follower
 	cmd := &cobra.Command{
 		Use:   "follow --ledger URL --trust DIR --state DIR",
 		Short: "Audit a log again and again, and alert",
 		Long: `follow audits a log as audit does, and then again at each interval: what is new of it,
-and that it continues what it has shown before. Each new finding is an alert, once:
-a line of JSON on stdout, a program that is run with it on its standard input, a POST
-to a webhook, and metrics for Prometheus. An alert names the file with its evidence,
-which imaledger verify or imaledger verify-equivocation checks without this machine.
+and that it continues what it has shown before. Each finding is an alert, once for as
+long as it stands: a line of JSON on stdout, a program that is run with it on its
+standard input, a POST to a webhook, and metrics for Prometheus. An alert names the
+file with its evidence, which imaledger verify or imaledger verify-equivocation checks
+without this machine.
 
 A ledger that does not answer is tried again at the next interval, and shows in the
 metrics: imaledger_follow_last_success_seconds stands still.`,
@@ -69,7 +70,7 @@ type follower struct {
 	metricsListen              string
 	exitOnFinding              bool
 
-	alerted map[string]bool // findings
+	alerted map[ledger.Finding]bool // what the last audit found, without texts
 	metrics *followMetrics
 }
 
@@ -101,15 +102,18 @@ func (f *follower) run(ctx context.Context, stdout, stderr io.Writer) error {
 	}
 }
 
-// alert alerts of what no alert was made of yet, and returns the worst of it.
+// alert alerts of what the audit before did not find, and returns the worst of it. A
+// finding that stands is one, however its text goes on to count.
 func (f *follower) alert(ctx context.Context, r *monitor.Report, stdout, stderr io.Writer) (ledger.Class, error) {
 	var found []ledger.Finding
+	stands := make(map[ledger.Finding]bool, len(r.Findings))
 	for _, finding := range r.Findings {
-		if key := finding.String(); !f.alerted[key] {
-			f.alerted[key] = true
+		key := ledger.Finding{Code: finding.Code, Subject: finding.Subject, Entry: finding.Entry}
+		if stands[key] = true; !f.alerted[key] {
 			found = append(found, finding)
 		}
 	}
+	f.alerted = stands
 	for _, finding := range found {
 		a := &alert{Time: time.Now().UTC().Format(time.RFC3339), Log: r.Log, Size: r.Size, Verdict: verdictOf(finding.Class()), Finding: finding}
 		if f.evidence != "" {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/monitor"
 	"github.com/imaledger/imaledger/ledger/testlog"
 )
 
@@ -335,5 +336,44 @@ func TestCosignServes(t *testing.T) {
 	cancel()
 	if code := <-done; code != 0 {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestFollowForYears: a finding that stands is one alert, also where its text has
+// other numbers at each audit, and takes no more memory the longer it stands. One that
+// was gone and comes back is a new one.
+func TestFollowForYears(t *testing.T) {
+	var f follower
+	var out bytes.Buffer
+	alerts := func(findings ...ledger.Finding) int {
+		t.Helper()
+		out.Reset()
+		if _, err := f.alert(t.Context(), &monitor.Report{Findings: findings}, &out, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(out.String(), "\n")
+	}
+	gap := ledger.Finding{Code: ledger.Gap, Subject: "web1 #3", Text: "records are missing", Entry: "ab"}
+	for n := range 100 {
+		want := 0
+		if n == 0 {
+			want = 2
+		}
+		older := ledger.Finding{Code: ledger.LogRollback, Subject: "checkpoint", Text: fmt.Sprintf("the log has shown size 500, and shows %d now", n)}
+		if got := alerts(gap, older); got != want {
+			t.Fatalf("audit %d: %d alerts, want %d:\n%s", n, got, want, out.String())
+		}
+	}
+	if len(f.alerted) != 2 {
+		t.Errorf("%d findings are kept in mind", len(f.alerted))
+	}
+	other := gap
+	other.Entry = "cd"
+	if n := alerts(gap, other); n != 1 {
+		t.Errorf("one more finding: %d alerts", n)
+	}
+	alerts()
+	if n := alerts(gap); n != 1 {
+		t.Errorf("a finding that comes back: %d alerts", n)
 	}
 }

@@ -13,9 +13,12 @@ import (
 )
 
 // resumeFrom is the size in bytes from which on an upload is resumed where it broke
-// off; maxAttempts bounds how often that is tried without a byte more.
+// off; maxAttempts bounds how often that is tried while the ledger has less than
+// resumeStep bytes more: one that takes a byte at a time has an end, and a later call
+// goes on.
 const (
 	resumeFrom  = 1 << 20
+	resumeStep  = 64 << 10
 	maxAttempts = 3
 )
 
@@ -35,7 +38,7 @@ func (c *Client) PutAddendum(ctx context.Context, digest ledger.Hash, size int64
 			return nil
 		}
 		if err == nil {
-			if offset > have {
+			if offset >= have+resumeStep {
 				attempt, have = 0, offset // it gets on
 			}
 			if offset >= size {

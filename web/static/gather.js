@@ -242,6 +242,18 @@ let lists;
 export const hasLists = () => (lists ??= getJSON('hosts?limit=1').then(() => true, (e) => statusOf(e) !== 404));
 
 /**
+ * What a server's list of hosts has of one. Names are sorted, and none stands between
+ * the one that is asked from and the host's: however many have it as a part, it comes
+ * first.
+ * @param {string} host
+ */
+export async function listedHost(host) {
+  const before = host.slice(0, -1) + String.fromCharCode(host.charCodeAt(host.length - 1) - 1) + '~';
+  const page = await getJSON(`hosts?limit=1&query=${encodeURIComponent(host)}&after=${encodeURIComponent(before)}`);
+  return page.hosts?.find((/** @type {{host: string}} */ h) => h.host === host);
+}
+
+/**
  * Gathers a segment: the enrolment of its AK, the segment before it, itself.
  * @param {Log} log @param {string} host @param {number} sequence
  * @param {(part: string, done: number, total: number) => void} progress

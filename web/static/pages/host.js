@@ -1,8 +1,8 @@
 // A host: its boots as bands, and what is wrong with its history in words.
 
 import { fill, h, pairs, save, say, table } from '../dom.js';
-import { Evidence, chainOf, commandFor, enrolmentOf, entryAt, entryByLeaf, placeOf, stateOf } from '../gather.js';
-import { NetError, getJSON } from '../net.js';
+import { Evidence, chainOf, commandFor, enrolmentOf, entryAt, entryByLeaf, listedHost, placeOf, stateOf } from '../gather.js';
+import { NetError } from '../net.js';
 import { openLog } from '../session.js';
 import { against, bytes, count, findings, hrefOf, loading, mark, plural, reasons, segmentLink, time, untrusted, utc } from '../show.js';
 import { parseQuote } from '../verify/quote.js';
@@ -56,8 +56,7 @@ export async function show(at, view) {
 
 /** What operators said of gaps, where the server tells. @param {Evidence} evidence @param {string} host */
 async function addAcknowledgements(evidence, host) {
-  const page = await getJSON(`hosts?limit=1000&query=${encodeURIComponent(host)}`).catch(() => undefined);
-  const leaves = page?.hosts?.find((x) => x.host === host)?.acknowledged ?? [];
+  const leaves = (await listedHost(host).catch(() => undefined))?.acknowledged ?? [];
   for (const leaf of leaves.slice(0, 100)) {
     const e = await entryByLeaf(evidence.log, String(leaf)).catch(() => undefined);
     if (e?.entry?.kind === 'acknowledgement') await evidence.addEntry(e);
