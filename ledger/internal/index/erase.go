@@ -1,8 +1,10 @@
 package index
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 
 	"github.com/imaledger/imaledger/ledger"
@@ -26,7 +28,7 @@ func (w *writer) statement(e *readEntry, s ledger.Statement) error {
 	return w.batch.Set(key(rowStatement, e.index), e.raw, nil)
 }
 
-// erase deletes what the index has of a segment's records, and marks it. What no
+// erase marks a segment, and deletes what the index has of its records. What no
 // other segment has measured is forgotten.
 func (w *writer) erase(leaf ledger.Hash) error {
 	// What is deleted is looked up in the database, so it must be there.
@@ -49,9 +51,6 @@ func (w *writer) erase(leaf ledger.Hash) error {
 		return err
 	}
 	if row.State == Read {
-		if err := w.forget(entry); err != nil {
-			return err
-		}
 		w.meta.Segments--
 		w.meta.Records -= row.Count
 	}
@@ -62,42 +61,75 @@ func (w *writer) erase(leaf ledger.Hash) error {
 	if err := w.limit(entry, row); err != nil {
 		return err
 	}
-	w.erased = true
+	w.meta.Part = entry + 1
+	if err := w.forget(entry); err != nil {
+		return err
+	}
+	w.meta.Part = 0
 	return w.commit()
 }
 
-// forget deletes a segment's postings.
+// mend deletes what there is of a segment's records that was not written, or erased,
+// to the end.
+func (w *writer) mend() error {
+	if w.meta.Part == 0 {
+		return nil
+	}
+	if err := w.forget(w.meta.Part - 1); err != nil {
+		return err
+	}
+	w.meta.Part = 0
+	return w.commit()
+}
+
+// forget deletes a segment's postings, a part at a time.
 func (w *writer) forget(entry uint64) error {
-	value, found, err := get(w.db, key(rowForward, entry))
-	if err != nil || !found {
-		return err
-	}
-	distinct := make(map[uint64]bool)
-	if err := forward(value, func(_, m uint64) bool { distinct[m] = true; return true }); err != nil {
-		return err
-	}
-	for m := range distinct {
-		if err := w.batch.Delete(key(rowPosting, m, entry), nil); err != nil {
+	for {
+		// What is deleted is looked up in the database, so it must be there.
+		if err := w.commit(); err != nil {
 			return err
 		}
-		others := false
-		err := scan(w.db, key(rowPosting, m), func(k, _ []byte) error {
-			of, _, err := number(k[len(key(rowPosting, m)):])
-			if err == nil && of != entry {
-				others, err = true, errEnough
+		var k []byte
+		distinct := make(map[uint64]bool)
+		err := scan(w.db, key(rowForward, entry), func(at, value []byte) error {
+			k = bytes.Clone(at)
+			if err := forward(value, func(_, m uint64) bool { distinct[m] = true; return true }); err != nil {
+				return err
 			}
-			return err
+			return errEnough
 		})
-		if err != nil {
+		if err != nil || k == nil {
 			return err
 		}
-		if !others {
-			if err := w.unmeasure(m); err != nil {
+		w.meta.Deleted = true
+		for m := range distinct {
+			if err := w.unpost(m, entry); err != nil {
 				return err
 			}
 		}
+		if err := w.batch.Delete(k, nil); err != nil {
+			return err
+		}
 	}
-	return w.batch.Delete(key(rowForward, entry), nil)
+}
+
+// unpost deletes a posting, and the measurement if it was the only one.
+func (w *writer) unpost(m, entry uint64) error {
+	if err := w.batch.Delete(key(rowPosting, m, entry), nil); err != nil {
+		return err
+	}
+	others := false
+	err := scan(w.db, key(rowPosting, m), func(k, _ []byte) error {
+		of, _, err := number(k[len(key(rowPosting, m)):])
+		if err == nil && of != entry {
+			others, err = true, errEnough
+		}
+		return err
+	})
+	if err != nil || others {
+		return err
+	}
+	return w.unmeasure(m)
 }
 
 // unmeasure deletes a measurement.
@@ -122,15 +154,22 @@ func (w *writer) unmeasure(m uint64) error {
 	return remove(key(rowMeasurement, m))
 }
 
-// scrub rewrites the database's files without what was deleted.
+// scrub rewrites the database's files without what was deleted: it is on disk until it
+// is compacted away, and what is erased must be gone.
 func (x *Index) scrub(ctx context.Context) error {
+	if !x.meta.Deleted {
+		return nil
+	}
 	if err := x.flush(); err != nil {
 		return err
 	}
 	if err := x.db.Compact(ctx, []byte{0}, []byte{0xff}, true); err != nil {
 		return fmt.Errorf("index: remove what is erased from its files: %w", err)
 	}
-	return nil
+	w := &writer{Index: x, batch: x.db.NewBatch()}
+	defer func() { w.batch.Close() }()
+	x.meta.Deleted = false
+	return w.commit()
 }
 
 // Retry reads again the records that a source did not have, or did not give, when
@@ -166,6 +205,9 @@ func (x *Index) Retry(ctx context.Context, source Source) (err error) {
 	}
 	w := &writer{Index: x, batch: x.db.NewBatch(), fresh: make(map[ledger.Hash]uint64)}
 	defer func() { w.batch.Close() }()
+	if err := w.mend(); err != nil {
+		return x.fail(err)
+	}
 	for _, entry := range entries {
 		list, err := source.Entries(ctx, entry, at)
 		if err != nil {
@@ -173,7 +215,13 @@ func (x *Index) Retry(ctx context.Context, source Source) (err error) {
 		}
 		e := parse(entry, list[0])
 		x.read(ctx, source, e)
+		if e.err == nil && e.large() {
+			e.err = w.stream(ctx, source, e)
+		}
 		if e.err != nil {
+			if x.Failed() == nil { // what was written is named in the row M
+				e.err = errors.Join(e.err, w.commit())
+			}
 			return e.err
 		}
 		if err := w.segment(e); err != nil {
@@ -183,5 +231,5 @@ func (x *Index) Retry(ctx context.Context, source Source) (err error) {
 			return x.fail(err)
 		}
 	}
-	return nil
+	return x.scrub(ctx)
 }

@@ -11,7 +11,7 @@
 //	e ENTRY                 a segment: whose, which, when, and how far it was read
 //	h HOST 00 ENTRY         the same by host
 //	l LEAF-HASH             the same by leaf hash
-//	f ENTRY                 the segment's measurements, in the order of its records
+//	f ENTRY RECORD          the segment's measurements, in the order of its records, from one on
 //	o MEASUREMENT ENTRY     a segment that has the measurement
 //	m MEASUREMENT           what it says
 //	u SHA-256               the measurement's number, by the hash of what it says
@@ -23,7 +23,8 @@
 //
 // ENTRY and MEASUREMENT are numbers that sort as bytes: their size in bytes, and as
 // many bytes, big-endian. The rows of an entry, the size of the tree that has it and
-// the hashes that lead to its root are written in one batch: after a crash the index
+// the hashes that lead to its root are written in one batch, but for records of a
+// large segment, which no search sees before: after a crash the index
 // has some first entries of the log, all of each, and goes on from there. What it
 // answers goes no further than the newest verified checkpoint whose root its entries
 // have.
@@ -49,8 +50,8 @@ import (
 )
 
 // format is the version of the rows: an index of another one is made again. Version 1
-// had no keys of appended signatures.
-const format = 2
+// had no keys of appended signatures, version 2 one row f of a segment.
+const format = 3
 
 var (
 	// ErrMismatch says that the index is not of the log that it follows: Reset it.
@@ -101,6 +102,8 @@ type meta struct {
 	Next       uint64 // number of the next new measurement
 	Segments   uint64 // whose records are in it
 	Records    uint64 // of them
+	Part       uint64 // 1 + the entry whose records are there in part, 0 for none
+	Deleted    bool   // whether files may have rows that were deleted
 }
 
 // Open opens the index in config.Dir, or starts an empty one. One of another format

@@ -409,7 +409,7 @@ func (s *busySource) Addendum(ctx context.Context, leaf ledger.Hash, a ledger.Ad
 	return s.testLog.Addendum(ctx, leaf, a)
 }
 
-const large = 8 << 20
+const large = 3 << 20
 
 // TestLargeAhead: of large payloads fewer are read while others are applied.
 func TestLargeAhead(t *testing.T) {

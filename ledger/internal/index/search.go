@@ -251,18 +251,18 @@ func (p *page) host() error {
 		if err != nil {
 			return err
 		}
-		return p.segment(entry, nil)
+		return p.segment(entry)
 	})
 }
 
 // all goes through the segments' lists.
 func (p *page) all() error {
 	return scanFrom(p, []byte{rowForward}, key(rowForward, p.from()), func(k, value []byte) error {
-		entry, _, err := number(k[1:])
+		entry, rest, err := number(k[1:])
 		if err != nil {
 			return err
 		}
-		return p.segment(entry, value)
+		return p.part(entry, rest, value)
 	})
 }
 
@@ -302,14 +302,15 @@ func (p *page) postings() error {
 	}
 	slices.Sort(sorted)
 	for _, entry := range sorted {
-		if err := p.segment(entry, nil); err != nil {
+		if err := p.segment(entry); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// row returns a segment's row, nil where the query does not select it.
+// row returns a segment's row, nil where the query does not select it, or where its
+// records are being written or erased.
 func (p *page) row(entry uint64) (*segmentRow, error) {
 	if entry >= p.Verified {
 		return nil, nil
@@ -319,7 +320,7 @@ func (p *page) row(entry uint64) (*segmentRow, error) {
 		return nil, err
 	}
 	row, err := parseSegmentRow(value)
-	if err != nil {
+	if err != nil || row.State != Read {
 		return nil, err
 	}
 	selected, err := p.selects(p.q, entry, row)
@@ -355,24 +356,34 @@ func (v *view) notAfter(entry uint64) (uint64, error) {
 	return at, err
 }
 
-// segment adds a segment's hits. list is its row f, if that is at hand.
-func (p *page) segment(entry uint64, list []byte) error {
+// segment adds a segment's hits.
+func (p *page) segment(entry uint64) error {
+	prefix := key(rowForward, entry)
+	err := scan(p, prefix, func(k, value []byte) error { return p.part(entry, k[len(prefix):], value) })
+	if err == nil && p.a.More {
+		err = errEnough
+	}
+	return err
+}
+
+// part adds the hits among a segment's measurements in a row f, whose key ends with
+// the number of its first record.
+func (p *page) part(entry uint64, begin, list []byte) error {
 	if err := p.ctx.Err(); err != nil {
+		return err
+	}
+	first, _, err := number(begin)
+	if err != nil {
 		return err
 	}
 	after := uint64(math.MaxUint64)
 	if p.q.After != nil && p.q.After.Entry == entry {
 		after = p.q.After.Record
 	}
-	var err error
-	if list == nil {
-		if list, _, err = get(p, key(rowForward, entry)); err != nil {
-			return err
-		}
-	}
 	var row *segmentRow
 	notAfter, looked, full := uint64(0), false, false
-	ferr := forward(list, func(record, m uint64) bool {
+	ferr := forward(list, func(n, m uint64) bool {
+		record := first + n
 		facts := p.wanted[m]
 		if p.wanted != nil && facts == nil || after != math.MaxUint64 && record <= after {
 			return true

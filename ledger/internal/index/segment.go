@@ -2,14 +2,9 @@ package index
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
-	"errors"
-	"fmt"
-	"io"
 
 	"github.com/imaledger/imaledger/ledger"
-	"github.com/imaledger/imaledger/tpm/ima"
 )
 
 // A State says how far a segment's records were read. Those but Read leave absence
@@ -79,11 +74,10 @@ type readEntry struct {
 	entry ledger.Entry // nil where it is malformed
 	err   error        // the source failed
 
-	row    segmentRow
-	said   [][]byte // what the segment's measurements say, each once
-	places []uint32 // of each record in said
-	size   uint64   // of the anchor's tree
-	time   uint64   // its not-after, 0 for none
+	row   segmentRow
+	parts []part // of the segment's records, where they were read ahead
+	size  uint64 // of the anchor's tree
+	time  uint64 // its not-after, 0 for none
 }
 
 func parse(index uint64, raw []byte) *readEntry {
@@ -95,10 +89,17 @@ func parse(index uint64, raw []byte) *readEntry {
 	return e
 }
 
+// large reports whether an entry's records are too many to be held in memory: they
+// are read when the entry is applied.
+func (e *readEntry) large() bool {
+	seg, ok := e.entry.(*ledger.Segment)
+	return ok && seg.Payload.Size > maxAhead
+}
+
 // weight is what an entry counts for of those that are read ahead.
 func (e *readEntry) weight() int {
-	if seg, ok := e.entry.(*ledger.Segment); ok {
-		return int(min(1+seg.Payload.Size/aheadUnit, ahead))
+	if seg, ok := e.entry.(*ledger.Segment); ok && !e.large() {
+		return int(1 + seg.Payload.Size/aheadUnit)
 	}
 	return 1
 }
@@ -115,78 +116,11 @@ func (x *Index) read(ctx context.Context, source Source, e *readEntry) {
 	}
 	e.row.NotBefore, e.time, e.err = x.times.of(ctx, source, e.leaf, seg)
 	e.size = seg.Anchor.Size
-	if e.err == nil {
-		e.err = e.records(ctx, source, seg)
+	if e.err != nil || e.large() {
+		return
 	}
-}
-
-// records reads a segment's records. What it reads has the digest that the leaf
-// names, or none of it counts.
-func (e *readEntry) records(ctx context.Context, source Source, seg *ledger.Segment) error {
-	content, err := source.Addendum(ctx, e.leaf, seg.Payload)
-	var absent *AbsentError
-	switch {
-	case errors.As(err, &absent):
-		e.row.State = absent.State
-		return nil
-	case err != nil:
-		return fmt.Errorf("records of %s #%d: %w", seg.Host, seg.Sequence, err)
-	}
-	defer content.Close()
-	digest := sha256.New()
-	in := io.TeeReader(io.LimitReader(content, int64(seg.Payload.Size)+1), digest)
-	order, err := ima.ParseOrder(seg.List.Order)
-	if err != nil {
-		return err // a parsed segment has one of the two
-	}
-	list := ima.NewReaderSize(in, ima.Format{Bank: ima.Bank(seg.List.Bank.Alg()), Order: order}, seg.Payload.Size)
-	numbers := make(map[string]uint32)
-	var buf []byte
-	for {
-		rec, err := list.Next()
-		var syntax *ima.SyntaxError
-		switch {
-		case errors.Is(err, io.EOF):
-		case errors.As(err, &syntax):
-			e.row.State = Malformed
-		case errors.As(err, &absent):
-			e.row.State = absent.State
-		case err != nil:
-			return fmt.Errorf("records of %s #%d: %w", seg.Host, seg.Sequence, err)
-		default:
-			facts := rec.Facts()
-			if facts.Opaque {
-				e.row.Opaque++
-			}
-			buf = appendFacts(buf[:0], &facts)
-			n, seen := numbers[string(buf)]
-			if !seen {
-				n = uint32(len(e.said))
-				said := append([]byte(nil), buf...)
-				numbers[string(said)] = n
-				e.said = append(e.said, said)
-			}
-			e.places = append(e.places, n)
-			continue
-		}
-		break
-	}
-	if _, err := io.Copy(io.Discard, in); err != nil {
-		if !errors.As(err, &absent) {
-			return fmt.Errorf("records of %s #%d: %w", seg.Host, seg.Sequence, err)
-		}
-		e.row.State = absent.State
-	}
-	if e.row.State == Read || e.row.State == Malformed {
-		switch {
-		case ledger.Hash(digest.Sum(nil)) != seg.Payload.Digest:
-			e.row.State = Altered
-		case uint64(len(e.places)) != seg.Count:
-			e.row.State = Malformed
-		}
-	}
+	e.err = e.records(ctx, source, func(p part) error { e.parts = append(e.parts, p); return nil })
 	if e.row.State != Read {
-		e.said, e.places, e.row.Opaque = nil, nil, 0
+		e.parts = nil
 	}
-	return nil
 }

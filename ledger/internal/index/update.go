@@ -40,9 +40,10 @@ const (
 	flushAfter = 4096
 	// ahead is how many entries are read while others are applied. One whose records
 	// are large counts as one more for each aheadUnit of bytes: what they say is in
-	// memory until then.
+	// memory until then. Those of more than maxAhead bytes are not read ahead.
 	ahead     = 64
 	aheadUnit = 1 << 20
+	maxAhead  = 4 << 20
 )
 
 // Update reads what the log has gained since the last time. The order:
@@ -53,7 +54,9 @@ const (
 //  3. The root of all entries is the checkpoint's: only then do searches see them.
 //
 // A crash between leaves entries applied that no search sees, and the next Update
-// goes on after them. Where the roots differ the error is ErrMismatch, and the
+// goes on after them. A segment whose records are many is written in several batches,
+// and erased in several: the row M names it until all is done, no search sees it, and
+// what there is of it is deleted first of all after a crash. Where the roots differ the error is ErrMismatch, and the
 // checkpoint's if it does not continue the last one.
 func (x *Index) Update(ctx context.Context, source Source, progress func(done, total uint64)) (err error) {
 	defer x.caught(&err)
@@ -79,11 +82,14 @@ func (x *Index) Update(ctx context.Context, source Source, progress func(done, t
 	case at.Size < x.meta.Applied: // after a crash: what was read comes back
 		return nil
 	case at.Size == x.meta.Verified && since != nil:
-		return nil
+		return x.scrub(ctx)
 	}
 	from := x.meta.Applied
 	w := &writer{Index: x, batch: x.db.NewBatch(), fresh: make(map[ledger.Hash]uint64)}
 	defer func() { w.batch.Close() }()
+	if err := w.mend(); err != nil {
+		return x.fail(err)
+	}
 	if err := w.entries(ctx, source, at, progress); err != nil {
 		if x.Failed() == nil { // what was applied is whole
 			err = errors.Join(err, w.commit())
@@ -100,15 +106,12 @@ func (x *Index) Update(ctx context.Context, source Source, progress func(done, t
 	if err := w.commit(); err != nil {
 		return err
 	}
-	if w.erased {
-		// Rows that were deleted are on disk until they are compacted away, and what is
-		// erased must be gone.
-		return x.scrub(ctx)
+	if x.unsafe += at.Size - from; x.unsafe >= flushAfter {
+		if err := x.flush(); err != nil {
+			return err
+		}
 	}
-	if x.unsafe += at.Size - from; x.unsafe < flushAfter {
-		return nil
-	}
-	return x.flush()
+	return x.scrub(ctx)
 }
 
 // flush brings all that was applied to the disk.
@@ -174,7 +177,7 @@ func (w *writer) entries(ctx context.Context, source Source, at *ledger.Checkpoi
 		if e.err != nil {
 			return e.err
 		}
-		if err := w.apply(e); err != nil {
+		if err := w.apply(ctx, source, e); err != nil {
 			return err
 		}
 		for range e.weight() {
@@ -190,13 +193,17 @@ func (w *writer) entries(ctx context.Context, source Source, at *ledger.Checkpoi
 // A writer gathers rows for a batch.
 type writer struct {
 	*Index
-	batch  *pebble.Batch
-	fresh  map[ledger.Hash]uint64 // measurements that are new in the batch
-	erased bool                   // whether rows were deleted
+	batch *pebble.Batch
+	fresh map[ledger.Hash]uint64 // measurements that are new in the batch
 }
 
 // apply adds the rows of an entry.
-func (w *writer) apply(e *readEntry) error {
+func (w *writer) apply(ctx context.Context, source Source, e *readEntry) error {
+	if e.large() {
+		if err := w.stream(ctx, source, e); err != nil {
+			return err
+		}
+	}
 	var err error
 	switch entry := e.entry.(type) {
 	case *ledger.Segment:
@@ -257,27 +264,67 @@ func (w *writer) segment(e *readEntry) error {
 	if err := w.grew(e.size, e.time); err != nil {
 		return err
 	}
+	w.meta.Part = 0
 	if e.row.State != Read {
 		return nil
 	}
-	numbers := make([]uint64, len(e.said))
-	for i, said := range e.said {
+	first := uint64(0)
+	for _, p := range e.parts {
+		if err := w.part(e.index, first, p); err != nil {
+			return err
+		}
+		first += uint64(len(p.places))
+	}
+	w.meta.Segments++
+	w.meta.Records += e.row.Count
+	return nil
+}
+
+// part writes what some of a segment's records say, from the record first on.
+func (w *writer) part(entry, first uint64, p part) error {
+	if len(p.places) == 0 {
+		return nil
+	}
+	numbers := make([]uint64, len(p.said))
+	for i, said := range p.said {
 		m, err := w.measurement(said)
 		if err != nil {
 			return err
 		}
 		numbers[i] = m
-		if err := set(key(rowPosting, m, e.index), nil); err != nil {
+		if err := w.batch.Set(key(rowPosting, m, entry), nil, nil); err != nil {
 			return err
 		}
 	}
-	list := make([]uint64, len(e.places))
-	for i, n := range e.places {
+	list := make([]uint64, len(p.places))
+	for i, n := range p.places {
 		list[i] = numbers[n]
 	}
-	w.meta.Segments++
-	w.meta.Records += uint64(len(list))
-	return set(key(rowForward, e.index), appendForward(nil, list))
+	return w.batch.Set(key(rowForward, entry, first), appendForward(nil, list), nil)
+}
+
+// stream reads a large segment's records and writes them, a part at a time. What came
+// of a source that then failed is deleted by who comes next, and what turns out not to
+// be what the leaf names at once.
+func (w *writer) stream(ctx context.Context, source Source, e *readEntry) error {
+	w.meta.Part = e.index + 1
+	first := uint64(0)
+	err := e.records(ctx, source, func(p part) error {
+		err := w.part(e.index, first, p)
+		if first += uint64(len(p.places)); err == nil && w.batch.Len() >= maxBatch {
+			err = w.commit()
+		}
+		if err != nil {
+			return w.fail(err)
+		}
+		return ctx.Err()
+	})
+	if err == nil && e.row.State != Read {
+		if err = w.forget(e.index); err != nil {
+			err = w.fail(err)
+		}
+	}
+	return err
 }
 
 // measurement returns the number of what a record says; what is new gets one.
