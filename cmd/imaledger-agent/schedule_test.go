@@ -167,3 +167,68 @@ func TestBackoff(t *testing.T) {
 		t.Errorf("%d records are in the kernel, want 3", n)
 	}
 }
+
+// slowLedger takes its time with each entry.
+type slowLedger struct {
+	agent.Ledger
+	takes time.Duration
+}
+
+func (l slowLedger) SubmitLeaf(ctx context.Context, entry []byte, wait time.Duration) (*client.Accepted, error) {
+	time.Sleep(l.takes)
+	return l.Ledger.SubmitLeaf(ctx, entry, wait)
+}
+
+// TestBacklog: a ledger that was away for long is back, and it takes hours until it has
+// all that waited. The kernel is read meanwhile as often as ever, what is new is sealed
+// when it is due, and what has its receipt is deleted.
+func TestBacklog(t *testing.T) {
+	w, stick := carried(t)
+	const backlog = 40
+	for range backlog {
+		w.kernel.measure(1)
+		w.once("") // waits
+	}
+	w.submitFolder(stick)
+	w.change = func(c *agent.Config) {
+		c.Ledger, c.Logger = slowLedger{&carry.Folder{Dir: stick}, time.Minute}, slog.New(slog.DiscardHandler)
+	}
+	a := w.running()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		begun := time.Now()
+		read, longest := begun, time.Duration(0)
+		w.kernel.onCount = func() {
+			longest, read = max(longest, time.Since(read)), time.Now()
+		}
+		var most int
+		ended := make(chan struct{})
+		go func() {
+			rounds := 0
+			a.Run(ctx, schedule, nil, func(error) {
+				if rounds++; rounds == 1 {
+					w.kernel.measure(150) // enough for a segment
+				}
+				if rounds == 3 {
+					most = a.Status().Pending
+				}
+			})
+			close(ended)
+		}()
+		time.Sleep(backlog * time.Minute)
+		cancel()
+		<-ended
+		if longest > 2*time.Minute {
+			t.Errorf("the kernel was not looked at for %s", longest)
+		}
+		if most == 0 || most > backlog-10 {
+			t.Errorf("%d entries wait after three rounds", most)
+		}
+		if last, _ := w.newestSegments(); last.Count != 150 {
+			t.Errorf("the newest segment has %d records, want the 150 that came meanwhile", last.Count)
+		}
+	})
+	if n := w.kernel.held(); n > 150 {
+		t.Errorf("%d records are in the kernel", n)
+	}
+}

@@ -116,6 +116,9 @@ type Agent struct {
 	moved   bool               // in this round the kernel's list was not where it was left
 	problem map[string]error   // what went wrong last, by what was being done
 
+	due  func() bool // of Run: see submitPending
+	more bool        // the last round left entries to the next one
+
 	damaged error // of the newest list, in what the kernel does not list any more
 
 	renew time.Time // not before, where the trust folder does not bear the enrolment out
@@ -212,7 +215,7 @@ func (a *Agent) Close() error {
 // step that fails does not keep the others from being done: that the ledger is
 // away stops deletion, and never measurement. The error tells all that failed.
 func (a *Agent) Once(ctx context.Context) error {
-	a.problem, a.moved = make(map[string]error), false
+	a.problem, a.moved, a.more = make(map[string]error), false, false
 	if a.damaged != nil {
 		a.problem["list"] = a.damaged
 	}
@@ -222,7 +225,7 @@ func (a *Agent) Once(ctx context.Context) error {
 		a.try("checkpoint", func() error { return a.refreshCheckpoint(ctx) })
 		a.try("segment", func() error { return a.cut(ctx) })
 	}
-	a.try("submit", func() error { return a.submitPending(ctx) })
+	a.try("submit", func() error { return a.submitPending(ctx, a.due) })
 	if !a.split() && a.believed() {
 		a.try("delete", a.trim)
 	}

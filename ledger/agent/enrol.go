@@ -17,7 +17,7 @@ func (a *Agent) Enrol(ctx context.Context) error {
 	a.try("tpm", a.loadAK)
 	if a.ak != nil {
 		a.try("enrol", func() error { return a.ensureEnrolled(ctx) })
-		a.try("submit", func() error { return a.submitPending(ctx) })
+		a.try("submit", func() error { return a.submitPending(ctx, nil) })
 	}
 	return a.problems()
 }
@@ -25,7 +25,7 @@ func (a *Agent) Enrol(ctx context.Context) error {
 // enrol has the ledger's registrars enrol the host's AK. The enrolment goes on
 // from the host's chain; the receipt of it gives the first checkpoint.
 func (a *Agent) enrol(ctx context.Context) error {
-	if err := a.submitPending(ctx); err != nil {
+	if err := a.submitPending(ctx, nil); err != nil {
 		return err // the enrolment names the entry before it
 	}
 	request := client.EnrolRequest{Host: a.Host, AKPublic: a.ak.Raw}
@@ -93,7 +93,7 @@ func (a *Agent) enrolled(ctx context.Context, accepted *client.Accepted) error {
 		return err
 	}
 	a.Step("enrolled")
-	return errors.Join(disbelief, a.submitPending(ctx))
+	return errors.Join(disbelief, a.submitPending(ctx, nil))
 }
 
 // disbelief says why an enrolment is not believed. Segments under such a one prove

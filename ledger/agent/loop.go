@@ -32,6 +32,7 @@ const (
 func (a *Agent) Run(ctx context.Context, s Schedule, wake <-chan os.Signal, after func(error)) {
 	var failures int
 	round := func(ctx context.Context) {
+		a.due = a.dueWhile(s)
 		err := a.Once(ctx)
 		if failures++; err == nil {
 			failures = 0
@@ -64,8 +65,27 @@ func (a *Agent) Run(ctx context.Context, s Schedule, wake <-chan os.Signal, afte
 	round(last)
 }
 
+// dueWhile returns what a round asks between two submissions: whether it is to leave the
+// rest to the next round, since a segment is due. A ledger that was away for a month may
+// take hours to be given all, in which the kernel must be read, and the rest sealed.
+func (a *Agent) dueWhile(s Schedule) func() bool {
+	begun := time.Now()
+	polled := begun
+	return func() bool {
+		if time.Since(polled) < s.Poll {
+			return false
+		}
+		polled = time.Now()
+		reached, err := a.Due(s)
+		return err == nil && reached || time.Since(begun) >= s.Interval
+	}
+}
+
 // pause returns how long to wait for the next round, if nothing else happens.
 func (a *Agent) pause(s Schedule, failures int) time.Duration {
+	if failures == 0 && a.more {
+		return 0
+	}
 	if failures == 0 {
 		return s.Interval
 	}

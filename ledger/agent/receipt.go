@@ -29,10 +29,15 @@ var ErrSplit = errors.New("the ledger signed two histories")
 var ErrUnwitnessed = errors.New("it is in the log, and the witnesses have not seen it yet")
 
 // submitPending submits the entries that have no receipt, in their order: the
-// ledger takes a host's entries in no other.
-func (a *Agent) submitPending(ctx context.Context) error {
+// ledger takes a host's entries in no other. due, if it is not nil, is asked between two
+// of them, and says that the rest is to be left to the next round.
+func (a *Agent) submitPending(ctx context.Context, due func() bool) error {
 	var waiting error
-	for _, n := range slices.Clone(a.chain.pending) {
+	for i, n := range slices.Clone(a.chain.pending) {
+		if i > 0 && due != nil && due() {
+			a.more = true
+			return waiting
+		}
 		err := a.submit(ctx, n)
 		if err != nil {
 			err = fmt.Errorf("#%d: %w", n, err)
