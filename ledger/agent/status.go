@@ -1,16 +1,11 @@
 package agent
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
-	"os"
-	"syscall"
 	"time"
 
 	"github.com/imaledger/imaledger/ledger"
-	"github.com/imaledger/imaledger/ledger/client"
 )
 
 // A Status is what an agent shows of itself. Records are counted in the boot of
@@ -94,34 +89,6 @@ func (a *Agent) Status() *Status {
 
 func problem(doing string, err error) Problem {
 	return Problem{Doing: doing, Error: err.Error(), Mend: mend(err)}
-}
-
-// mend says what a person can do, where the error does not say it itself.
-func mend(err error) string {
-	var refused *client.Problem
-	var network net.Error
-	var certificate *tls.CertificateVerificationError
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return "make room on the disk of the agent's directory, or stop the agent, move the directory to another disk and name it in the configuration; the kernel keeps its records meanwhile. Then it goes on by itself, or at once with imaledger-agent resume"
-	case errors.Is(err, syscall.EROFS):
-		return "the disk of the agent's directory is read-only, mostly after an error of the disk: see the kernel's log, mount it for writing; then it goes on by itself, or at once with imaledger-agent resume"
-	case errors.Is(err, os.ErrPermission):
-		return "the agent must run as root and own its directory"
-	case errors.Is(err, ErrSpoolFull):
-		return "find out why receipts do not come, which is another of these problems; or give more room with spool-limit, 0 for all there is"
-	case errors.Is(err, ErrSplit):
-		return "keep the two checkpoints in the directory's folder evidence, and tell the ledger's operator and the auditors: together they prove that the log signed two histories. Records stay in the kernel"
-	case errors.Is(err, ErrLedger):
-		return "the ledger's answer does not fit the trust folder: is the policy that of this ledger, and are its witnesses running? Records stay in the kernel until it does"
-	case errors.As(err, &certificate):
-		return "the ledger's TLS certificate is not accepted: is this host's clock right? It says " + time.Now().UTC().Format(time.RFC3339) + ". If it is, the certificate is another's, has expired, or comes from an authority that this machine does not know"
-	case errors.As(err, &refused) && refused.Status < 500:
-		return "the ledger refuses this, and says why; its findings are listed in FORMAT.md"
-	case errors.As(err, &refused), errors.As(err, &network), errors.Is(err, ErrUnwitnessed):
-		return "the ledger or its witnesses cannot be reached now; it is tried again, and records are kept meanwhile"
-	}
-	return ""
 }
 
 // noteReceipt notes the newest receipt of a segment, for people.
