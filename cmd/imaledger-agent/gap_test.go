@@ -383,3 +383,41 @@ func TestSuspended(t *testing.T) {
 		}
 	}
 }
+
+// TestTooLong: what the kernel lists is more than a segment can have: since before the
+// agent came, or since nothing could be read for long. No register value between its begin
+// and its end was quoted, so no part of it can be sealed. It is passed over by a gap, and
+// what follows is sealed.
+func TestTooLong(t *testing.T) {
+	t.Parallel()
+	for _, flavour := range flavours {
+		for _, first := range []bool{false, true} {
+			w := newWorld(t, flavour)
+			w.change = func(c *agent.Config) { c.MaxSegment = 2000 }
+			k := w.kernel
+			reason := "unknown"
+			if first {
+				reason = "first-seen"
+			} else {
+				w.round()
+			}
+			k.measure(30)
+			w.round()
+			k.measure(2)
+			w.round()
+			last, before := w.newestSegments()
+			if before == nil || before.Join != (ledger.Join{Kind: ledger.JoinGap, Reason: reason}) || last.Join.Kind != ledger.JoinContinues || last.Count != 2 {
+				t.Errorf("%s, first %v: %+v, then %v of %d records", flavour, first, before, last.Join, last.Count)
+			}
+			if r, _ := w.evidence(); r.Class() == ledger.Contradicted {
+				t.Errorf("%s, first %v: %v", flavour, first, r.Findings)
+			}
+			if first || flavour == securityfs.ReadOnly { // else what was deleted before is in the list before
+				w.exported()
+			}
+			if n := k.held(); n != 0 && flavour != securityfs.ReadOnly {
+				t.Errorf("%s, first %v: %d records are in the kernel", flavour, first, n)
+			}
+		}
+	}
+}

@@ -97,6 +97,7 @@ type Config struct {
 	// all. One with segments that have no receipt is kept in any case.
 	Lists      int
 	SpoolLimit int64         // bytes of records without a receipt, from which on nothing more is read; 0 for no limit
+	MaxSegment int64         // bytes of records that a segment can have, 0 for those of the format
 	Wait       time.Duration // for witnesses, at each submission
 	Logger     *slog.Logger
 	// Step is told of each step that was done, so that a test can cut the power

@@ -300,11 +300,35 @@ func (a *Agent) seal(q *quoted) error {
 		return a.gap(a.gapReason(q))
 	case err != nil:
 		return err
+	case a.tooLong(s):
+		return a.gapTooLong(s)
 	}
 	if s.Count == 0 && s.Join.Kind == ledger.JoinContinues {
 		return nil // all of it came after the quote
 	}
 	return a.add(s, q)
+}
+
+// tooLong reports whether a segment has more than any ledger takes.
+func (a *Agent) tooLong(s *ledger.Segment) bool {
+	limit := uint64(ledger.MaxPayload)
+	if a.MaxSegment > 0 {
+		limit = min(limit, uint64(a.MaxSegment))
+	}
+	return s.Payload.Size > limit
+}
+
+// gapTooLong passes over what is too long for a segment: no value that the registers had
+// before its end was quoted, so no part of it can be sealed, now or later.
+func (a *Agent) gapTooLong(s *ledger.Segment) error {
+	a.Logger.Warn("agent: what was listed is too long for a segment", "records", s.Count, "bytes", s.Payload.Size)
+	if s.Join.Reason != "" {
+		return a.gap(s.Join.Reason)
+	}
+	if a.chain.last == nil {
+		return a.gap("first-seen")
+	}
+	return a.gap("unknown")
 }
 
 // input is what the next segment is made of, if it goes on where the list's last

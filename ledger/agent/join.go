@@ -306,6 +306,8 @@ func (a *Agent) sealCleared(in Input, q *quoted) error {
 		return a.gap(in.Gap)
 	case err != nil:
 		return err
+	case a.tooLong(s):
+		return a.gapTooLong(s)
 	}
 	return a.add(s, q)
 }
