@@ -276,3 +276,48 @@ func TestAskedWhileStarting(t *testing.T) {
 		}
 	}
 }
+
+// TestManyFiles: in a directory of thousands of files each is found, and those of older
+// lists are removed.
+func TestManyFiles(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, securityfs.Staging)
+	w.change = func(c *agent.Config) { c.Lists = 1 }
+	k := w.kernel
+	file := func(n int, suffix string) string { return filepath.Join(w.dir, fmt.Sprintf("chain/%010d%s", n, suffix)) }
+	k.measure(1)
+	w.round()
+	for range 3 {
+		w.down()
+		k.measure(1)
+		w.try() // one more waits
+		w.answer(nil)
+	}
+	place, err := os.ReadFile(file(1, ".place"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const many = 3000
+	for n := range many { // of entries that are not there
+		for suffix, content := range map[string][]byte{".proof": nil, ".place": place, ".anchor": nil} {
+			if err := os.WriteFile(file(1000+n, suffix), content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	a := w.running()
+	if s := a.Status(); s.Segments != 5 || s.Pending != 3 {
+		t.Errorf("%d entries, %d wait: want 5 and 3", s.Segments, s.Pending)
+	}
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.round()
+	k.reboot()
+	w.round()
+	for _, suffix := range []string{".place", ".anchor"} {
+		if left, err := filepath.Glob(filepath.Join(w.dir, "chain", "*"+suffix)); err != nil || len(left) != 1 {
+			t.Errorf("%d files are left of %s, want that of the newest segment: %v", len(left), suffix, err)
+		}
+	}
+}

@@ -71,28 +71,28 @@ func entryName(sequence uint64, suffix string) string {
 // enrolment. Each entry must be named by the next.
 func loadChain(s *spool) (*chain, error) {
 	c := &chain{spool: s, empty: true}
-	files, err := os.ReadDir(s.path(chainDir))
-	if err != nil {
-		return nil, err
-	}
-	var entries []uint64
-	proofs := make(map[uint64]bool)
-	for _, f := range files {
-		stem, suffix, _ := strings.Cut(f.Name(), ".")
+	var entries, proofs []uint64
+	err := s.names(chainDir, func(name string) error {
+		stem, suffix, _ := strings.Cut(name, ".")
 		n, err := strconv.ParseUint(stem, 10, 63)
 		if err != nil {
-			continue
+			return nil
 		}
 		switch "." + suffix {
 		case entrySuffix:
 			entries = append(entries, n)
 		case proofSuffix:
-			proofs[n] = true
+			proofs = append(proofs, n)
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	slices.Sort(entries)
+	slices.Sort(proofs)
 	for _, n := range entries {
-		if !proofs[n] {
+		if _, found := slices.BinarySearch(proofs, n); !found {
 			c.pending = append(c.pending, n)
 		}
 	}

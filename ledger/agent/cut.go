@@ -123,9 +123,10 @@ func (a *Agent) spoolBytes() (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		if at.List != end.List && (a.list == nil || at.List != a.list.number) {
-			n += int64(s.Payload.Size) // of an older list
+		if at.List == a.spool.state.List {
+			break // as are all that follow: their bytes are in the count already
 		}
+		n += int64(s.Payload.Size) // of an older list
 	}
 	return n, nil
 }

@@ -30,7 +30,7 @@ func mend(err error) string {
 	case errors.Is(err, ErrSplit):
 		return "keep the two checkpoints in the directory's folder evidence, and tell the ledger's operator and the auditors: together they prove that the log signed two histories. Records stay in the kernel"
 	case errors.Is(err, ErrLedger):
-		return "the ledger's answer does not fit the trust folder: is the policy that of this ledger, and are its witnesses running? Records stay in the kernel until it does"
+		return "the ledger's answer does not fit the trust folder: is the policy that of this ledger, and are its witnesses running? An agent has the folder as it was when it was started: restart it after a change. Records stay in the kernel until the two fit"
 	case errors.As(err, &certificate):
 		return "the ledger's TLS certificate is not accepted: is this host's clock right? It says " + time.Now().UTC().Format(time.RFC3339) + ". If it is, the certificate is another's, has expired, or comes from an authority that this machine does not know"
 	case errors.As(err, &refused):

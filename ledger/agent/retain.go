@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -74,26 +73,23 @@ func (a *Agent) retain() error {
 
 // forgetPlaces removes what only the submission of segments of older lists needed.
 func (a *Agent) forgetPlaces(oldest int) error {
-	places, err := filepath.Glob(a.spool.path(chainDir, "*"+placeSuffix))
-	if err != nil {
-		return err
-	}
-	for _, path := range places {
+	return a.spool.names(chainDir, func(name string) error {
+		stem, is := strings.CutSuffix(name, placeSuffix)
+		if !is {
+			return nil
+		}
+		path := a.spool.path(chainDir, name)
 		b, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
 		if at, _, err := parsePlace(b); err != nil || at.List >= oldest {
-			continue
+			return nil
 		}
-		anchor := strings.TrimSuffix(path, placeSuffix) + anchorSuffix
 		// The place goes last: while it is there, the anchor is looked for again.
-		if err := os.Remove(anchor); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := os.Remove(a.spool.path(chainDir, stem+anchorSuffix)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		if err := os.Remove(path); err != nil {
-			return err
-		}
-	}
-	return nil
+		return os.Remove(path)
+	})
 }

@@ -168,6 +168,33 @@ func (s *spool) path(name ...string) string {
 	return filepath.Join(append([]string{s.dir}, name...)...)
 }
 
+// namesAtOnce is how many names of a directory are in memory: a host's chain comes to
+// millions of files.
+const namesAtOnce = 1024
+
+// names calls f for each name in a directory, in no order. f may remove the file.
+func (s *spool) names(dir string, f func(name string) error) error {
+	d, err := os.Open(s.path(dir))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	for {
+		names, err := d.Readdirnames(namesAtOnce)
+		for _, name := range names {
+			if err := f(name); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
 // read reads a small file; errAbsent says that there is none.
 func (s *spool) read(name string, max int64) ([]byte, error) {
 	f, err := os.Open(s.path(name))
