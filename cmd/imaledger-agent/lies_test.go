@@ -266,6 +266,35 @@ func TestFork(t *testing.T) {
 	w.whole()
 }
 
+// TestForkAtNewPolicy: the trust folder is another one, by which what the host has seen of
+// the log does not verify any more, and in that moment the log shows another history.
+func TestForkAtNewPolicy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, securityfs.Staging)
+	k := w.kernel
+	both := w.trust
+	w.trust = w.oneWitness()
+	w.withoutWitness(w.witnesses[1].Name())
+	k.measure(2)
+	w.round()
+	w.trust = both
+	k.measure(3)
+	w.down()
+	w.once("") // the new folder is read, and nothing is there that verifies by it
+	w.fork()
+	if err := w.once(""); !errors.Is(err, agent.ErrSplit) {
+		t.Errorf("%v, want %v", err, agent.ErrSplit)
+	}
+	if n := k.held(); n != 3 {
+		t.Errorf("%d records are in the kernel, want 3", n)
+	}
+	w.answer(nil)
+	w.round()
+	if k.held() != 0 {
+		t.Errorf("%d records are in the kernel, want none", k.held())
+	}
+}
+
 // TestLedgerDown: a boot in which the ledger never answers is sealed and spooled,
 // and submitted in the next.
 func TestLedgerDown(t *testing.T) {

@@ -114,6 +114,7 @@ type Agent struct {
 	list    *list // the newest, nil before the first
 	ak      *quote.AK
 	trusted *ledger.Checkpoint // the newest one verified, nil before the first
+	seen    *ledger.Checkpoint // one that the log signed, and that the policy does not accept any more; nil for none
 	moved   bool               // in this round the kernel's list was not where it was left
 	problem map[string]error   // what went wrong last, by what was being done
 
@@ -185,12 +186,16 @@ func (a *Agent) load() (err error) {
 	if a.trusted, err = a.Trust.Policy.Verify(raw); err == nil {
 		return nil
 	}
-	// The policy is another one, or the file is damaged. The newest receipt has a
-	// checkpoint as well.
-	a.Logger.Error("agent: the newest checkpoint that was trusted does not verify; it is set aside", "error", err)
 	if receipt != nil {
 		a.trusted = receipt.Checkpoint
 	}
+	if quorum := (*ledger.QuorumError)(nil); errors.As(err, &quorum) {
+		// The policy is another one. The log signed it all the same, and is held to it.
+		a.Logger.Warn("agent: the newest checkpoint that was trusted does not verify any more", "error", err)
+		a.seen, err = ledger.ParseCheckpoint(raw)
+		return err
+	}
+	a.Logger.Error("agent: the newest checkpoint that was trusted does not verify; it is set aside", "error", err)
 	return errors.Join(a.spool.keep(checkpointFile, raw), os.Remove(a.spool.path(checkpointFile)))
 }
 

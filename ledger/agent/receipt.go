@@ -108,27 +108,38 @@ func (a *Agent) receive(ctx context.Context, n uint64, leaf ledger.Hash, proof [
 // trust takes a verified checkpoint as the newest, once it is known to continue
 // the one before.
 func (a *Agent) trust(ctx context.Context, c *ledger.Checkpoint) error {
-	older, newer := a.trusted, c
-	if older != nil && older.Size > newer.Size {
-		older, newer = newer, older
-	}
-	if older != nil {
-		err := a.Ledger.Consistent(ctx, older, newer)
-		if errors.Is(err, ledger.ErrConsistency) {
-			return errors.Join(fmt.Errorf("%w: %w", ErrSplit, err), a.keepSplit(older, newer))
-		}
-		if err != nil {
+	for _, known := range []*ledger.Checkpoint{a.trusted, a.seen} {
+		if err := a.oneHistory(ctx, known, c); err != nil {
 			return err
 		}
 	}
-	if a.trusted != nil && newer == a.trusted {
+	if a.trusted != nil && a.trusted.Size > c.Size {
 		return nil
 	}
-	if err := a.spool.write(checkpointFile, newer.Raw); err != nil {
+	if a.seen != nil && a.seen.Size > c.Size {
+		a.trusted = c // what is on disk is newer, and the log is held to it
+		return nil
+	}
+	if err := a.spool.write(checkpointFile, c.Raw); err != nil {
 		return err
 	}
-	a.trusted = newer
+	a.trusted, a.seen = c, nil
 	return nil
+}
+
+// oneHistory checks that one of two checkpoints continues the other.
+func (a *Agent) oneHistory(ctx context.Context, older, newer *ledger.Checkpoint) error {
+	if older == nil {
+		return nil
+	}
+	if older.Size > newer.Size {
+		older, newer = newer, older
+	}
+	err := a.Ledger.Consistent(ctx, older, newer)
+	if errors.Is(err, ledger.ErrConsistency) {
+		return errors.Join(fmt.Errorf("%w: %w", ErrSplit, err), a.keepSplit(older, newer))
+	}
+	return err
 }
 
 func (a *Agent) keepSplit(older, newer *ledger.Checkpoint) error {
