@@ -284,7 +284,9 @@ func TestManyFiles(t *testing.T) {
 	w := newWorld(t, securityfs.Staging)
 	w.change = func(c *agent.Config) { c.Lists = 1 }
 	k := w.kernel
-	file := func(n int, suffix string) string { return filepath.Join(w.dir, fmt.Sprintf("chain/%010d%s", n, suffix)) }
+	file := func(n int, suffix string) string {
+		return filepath.Join(w.dir, fmt.Sprintf("chain/%010d%s", n, suffix))
+	}
 	k.measure(1)
 	w.round()
 	for range 3 {

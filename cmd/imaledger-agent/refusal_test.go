@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -137,5 +139,44 @@ func TestOlderCopy(t *testing.T) {
 				t.Errorf("%s, boot %v: %v of %d records", flavour, boots, last.Join, last.Count)
 			}
 		}
+	}
+}
+
+// A breaking body ends after so many bytes, as if the line had broken.
+type breaking struct {
+	io.ReadCloser
+	left int
+}
+
+func (b *breaking) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
+
+// TestBadLine: no upload gets further than 100 KiB before the line breaks or its time is
+// over. A segment of 500 KiB is there after some of them.
+func TestBadLine(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, securityfs.Staging)
+	k := w.kernel
+	w.round()
+	k.measure(5000)
+	broken := 0
+	w.answer(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPut || r.ContentLength <= 100<<10 {
+			return false
+		}
+		broken++
+		r.Body = &breaking{r.Body, 100 << 10}
+		w.server.ServeHTTP(httptest.NewRecorder(), r)
+		panic(http.ErrAbortHandler)
+	})
+	w.round()
+	if n := w.whole(); n != 5001 || broken < 4 || k.held() != 0 {
+		t.Errorf("%d records sealed after %d broken uploads; %d are in the kernel", n, broken, k.held())
 	}
 }

@@ -13,11 +13,11 @@ import (
 )
 
 // resumeFrom is the size in bytes from which on an upload is resumed where it broke
-// off; maxAttempts bounds how often that is tried while the ledger has less than
-// resumeStep bytes more: one that takes a byte at a time has an end, and a later call
-// goes on.
+// off, which is the size from which on a ledger keeps what came of one; maxAttempts
+// bounds how often that is tried while the ledger has less than resumeStep bytes more:
+// one that takes a byte at a time has an end, and a later call goes on.
 const (
-	resumeFrom  = 1 << 20
+	resumeFrom  = 256 << 10
 	resumeStep  = 64 << 10
 	maxAttempts = 3
 )
