@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"reflect"
+	"runtime"
 	"regexp"
 	"strings"
 	"testing"
@@ -123,6 +124,30 @@ func TestRuns(t *testing.T) {
 	}
 	if len(worlds) < 20 || contradicted < 10 {
 		t.Errorf("%d worlds, %d contradictions: the test shows too little", len(worlds), contradicted)
+	}
+}
+
+// TestStateOfManyErasures: an erasure is written down once, not once for each of the
+// segments that it names: a log has hundreds of thousands of them in the end.
+func TestStateOfManyErasures(t *testing.T) {
+	w := newWorld(t)
+	erased := &ledger.Erasure{Log: origin, Retention: ledger.Hash{1}, Reason: "it is time", Time: 2}
+	for i := range ledger.MaxErased {
+		erased.Erased = append(erased.Erased, ledger.Erased{Leaf: ledger.Hash{byte(i)}, Payload: ledger.Hash{byte(i)}})
+	}
+	leaf := w.state(erased)
+	state := audit.NewState(w.trust)
+	j := state.Judge(leaf, erased, nil)
+	state.Commit(j)
+	if ledger.Worst(j.Findings) == ledger.Contradicted {
+		t.Fatal(j.Findings)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	text := written(t, state)
+	runtime.ReadMemStats(&after)
+	if taken := after.TotalAlloc - before.TotalAlloc; !strings.Contains(text, "statement") || taken > 50*uint64(len(text)) {
+		t.Errorf("%d bytes of memory for a state of %d", taken, len(text))
 	}
 }
 

@@ -142,8 +142,10 @@ func (s *State) writeStatements(e *json.Encoder) error {
 	for _, x := range s.holds {
 		add(x, nil)
 	}
-	for _, x := range s.erased {
-		add(x.Erasure, x.by)
+	for _, x := range s.erased { // of up to 256 segments each: once
+		if _, done := list[x.leaf]; !done {
+			add(x.Erasure, x.by)
+		}
 	}
 	for _, x := range s.acks {
 		add(x, nil)
