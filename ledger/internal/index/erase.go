@@ -2,6 +2,7 @@ package index
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -118,14 +119,20 @@ func (w *writer) unpost(m, entry uint64) error {
 	if err := w.batch.Delete(key(rowPosting, m, entry), nil); err != nil {
 		return err
 	}
-	others := false
-	err := scan(w.db, key(rowPosting, m), func(k, _ []byte) error {
-		of, _, err := number(k[len(key(rowPosting, m)):])
-		if err == nil && of != entry {
-			others, err = true, errEnough
-		}
-		return err
+	// What is erased is mostly the oldest that there is: so newer ones are looked for
+	// first. From the begin on all that was deleted would be passed by, again and again.
+	prefix, others := key(rowPosting, m), false
+	err := scanFrom(w.db, prefix, key(rowPosting, m, entry+1), func(_, _ []byte) error {
+		others = true
+		return errEnough
 	})
+	if err == nil && !others {
+		err = scan(w.db, prefix, func(k, _ []byte) error {
+			of, _, err := number(k[len(prefix):])
+			others = of != entry
+			return cmp.Or(err, errEnough)
+		})
+	}
 	if err != nil || others {
 		return err
 	}

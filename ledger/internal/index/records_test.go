@@ -7,9 +7,12 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/tpm/ima"
 )
 
 // largeSegment adds a segment that is too large to be held, of which each record is of
@@ -227,5 +230,45 @@ func TestEraseBroken(t *testing.T) {
 		if k[0] == rowForward || k[0] == rowPosting || k[0] == rowMeasurement {
 			t.Errorf("row %q is left", k)
 		}
+	}
+}
+
+// TestEraseShared: what many hosts have measured is erased of the last as fast as of the
+// first. The index counts no time but the processor's, and the one against the other.
+func TestEraseShared(t *testing.T) {
+	const erasures = 6
+	l := newTestLog(t)
+	var list [][]byte
+	for i := range 50 {
+		list = append(list, file(fmt.Sprint("/usr/bin/", i)))
+	}
+	var segments []*ledger.Segment
+	for i := range erasures * ledger.MaxErased {
+		segments = append(segments, l.segment(fmt.Sprint("h", i), continues, list...))
+	}
+	last := l.segment("last", continues, list...)
+	x := l.index(t.TempDir())
+	defer x.Close()
+	l.update(x)
+	for s := range slices.Chunk(segments, ledger.MaxErased) {
+		l.erase(s...)
+	}
+	var at []time.Duration
+	if err := x.Update(t.Context(), l, func(uint64, uint64) {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			t.Error(err)
+		}
+		at = append(at, time.Duration(u.Utime.Nano()))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	// Of the first none is counted: what begins with it is not.
+	second, sixth := at[1]-at[0], at[erasures-1]-at[erasures-2]
+	if sixth > 3*second {
+t.Logf("%v", at); 		t.Errorf("the second erasure took %v, the last %v", second, sixth)
+	}
+	if got := find(t, x, Query{Filter: ima.Filter{Glob: "/usr/bin/*"}, Limit: 100}); len(got) != len(list) || got[0].Entry != uint64(len(segments)) {
+		t.Errorf("%d records are left, want those of #%d: %v", len(got), last.Sequence, got)
 	}
 }
