@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"io"
 	"reflect"
-	"runtime"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 

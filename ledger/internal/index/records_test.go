@@ -21,7 +21,7 @@ func (l *testLog) largeSegment(host string) (s *ledger.Segment, records int) {
 	l.t.Helper()
 	var list [][]byte
 	for size := 0; size <= maxAhead+(1<<20); {
-		name := fmt.Sprintf("/large/%s/%06d-%s", host, len(list), strings.Repeat("n", 80))
+		name := fmt.Sprintf("/large/%s/%06d-%s", host, len(list), strings.Repeat("n", 1000))
 		if len(list)%100 == 7 {
 			name = "/large/shared"
 		}
@@ -266,7 +266,7 @@ func TestEraseShared(t *testing.T) {
 	// Of the first none is counted: what begins with it is not.
 	second, sixth := at[1]-at[0], at[erasures-1]-at[erasures-2]
 	if sixth > 3*second {
-t.Logf("%v", at); 		t.Errorf("the second erasure took %v, the last %v", second, sixth)
+		t.Errorf("the second erasure took %v, the last %v", second, sixth)
 	}
 	if got := find(t, x, Query{Filter: ima.Filter{Glob: "/usr/bin/*"}, Limit: 100}); len(got) != len(list) || got[0].Entry != uint64(len(segments)) {
 		t.Errorf("%d records are left, want those of #%d: %v", len(got), last.Sequence, got)
