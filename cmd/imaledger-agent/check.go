@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"github.com/imaledger/imaledger/cmd/internal/cli"
 	"github.com/imaledger/imaledger/ledger/agent"
 	"github.com/imaledger/imaledger/ledger/audit"
+	"github.com/imaledger/imaledger/tpm/ima"
 	"github.com/imaledger/imaledger/tpm/quote"
 	"github.com/imaledger/imaledger/tpm/securityfs"
 )
@@ -28,8 +30,9 @@ type finding struct {
 
 // A checker looks at all that a host needs, and does not end at the first lack.
 type checker struct {
-	o     *options
-	found []finding
+	o      *options
+	found  []finding
+	listed uint64 // records that the kernel has
 }
 
 func (c *checker) ok(what, format string, args ...any) {
@@ -100,6 +103,7 @@ func (c *checker) kernel() {
 		c.lack("kernel", err, "run it as root")
 		return
 	}
+	c.listed = n
 	how := map[agent.Deletion]string{
 		agent.DeleteStaged: "receipted records are staged and deleted",
 		agent.DeleteCount:  "receipted records are deleted by number",
@@ -153,6 +157,12 @@ func (c *checker) tpm() {
 		names[i] = b.String()
 	}
 	c.ok("tpm", "banks %s; %s key derived in %d ms, quote in %d ms", strings.Join(names, ", "), kind, derived.Milliseconds(), time.Since(begun).Milliseconds())
+	switch values, err := d.ReadPCRs(selection); {
+	case err != nil:
+		c.lack("tpm", err, "")
+	case c.listed > 0 && !extended(values):
+		c.lack("kernel", agent.ErrNotExtended, agent.NoTPMDriver)
+	}
 	switch _, err := d.EKCertificate(); {
 	case err == nil:
 		c.ok("ek", "the TPM holds its vendor's certificate: grade certificate, if the vendor's root is in the trust folder")
@@ -161,6 +171,16 @@ func (c *checker) tpm() {
 	default:
 		c.lack("ek", err, "")
 	}
+}
+
+// extended reports whether the register that IMA extends has been.
+func extended(values ima.Values) bool {
+	for slot, value := range values {
+		if slot.PCR == ima.DefaultPCR && len(bytes.Trim(value, "\x00")) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *checker) state() {

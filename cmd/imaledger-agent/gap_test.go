@@ -421,3 +421,92 @@ func TestTooLong(t *testing.T) {
 		}
 	}
 }
+
+// TestNoBoot: what the kernel lists does not begin a boot as it must: no register was
+// extended, since the kernel found no TPM when it began to measure; the registers began
+// anew under a kernel that went on; or something else extended PCR 0 to 9 after it. The
+// ledger refuses such a boot for ever: there is a gap, and what follows is sealed.
+func TestNoBoot(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, reason string
+		begin        func(k *fakeKernel)
+	}{
+		{"no TPM", "trimmed", func(k *fakeKernel) {
+			k.reboot()
+			k.measure(2)
+			k.tpm.Reset()
+		}},
+		{"hibernated before a kexec", "trimmed", func(k *fakeKernel) {
+			k.tpm.Restart()
+			k.list, k.staged = nil, nil
+			k.measure(2)
+			k.kexec(true)
+		}},
+		{"other registers", "extended", func(k *fakeKernel) {
+			k.reboot()
+			if err := k.tpm.Extend(9, map[ima.Bank][]byte{ima.SHA256: make([]byte, 32)}); err != nil {
+				k.t.Fatal(err)
+			}
+		}},
+	} {
+		for _, flavour := range flavours {
+			w := newWorld(t, flavour)
+			k := w.kernel
+			k.measure(2)
+			w.round()
+			test.begin(k)
+			w.round()
+			last, before := w.newestSegments()
+			if last.Join != (ledger.Join{Kind: ledger.JoinGap, Reason: test.reason}) {
+				t.Errorf("%s, %s: %v after %v", test.name, flavour, last.Join, before.Join)
+			}
+			k.measure(2)
+			w.round()
+			if last, _ = w.newestSegments(); last.Join.Kind != ledger.JoinContinues || last.Count != 2 {
+				t.Errorf("%s, %s: then %v of %d records", test.name, flavour, last.Join, last.Count)
+			}
+			if r, _ := w.evidence(); r.Class() == ledger.Contradicted {
+				t.Errorf("%s, %s: %v", test.name, flavour, r.Findings)
+			}
+		}
+	}
+}
+
+// TestBypass: a kernel that found no TPM when it began to measure. The host says so, and
+// the next boot is sealed.
+func TestBypass(t *testing.T) {
+	t.Parallel()
+	for _, flavour := range flavours {
+		w := newWorld(t, flavour)
+		k := w.kernel
+		k.measure(2)
+		w.round()
+		k.bypass = true
+		k.reboot()
+		k.measure(2)
+		w.round() // a gap
+		k.measure(1)
+		w.try() // reads it
+		a := w.running()
+		if err := a.Once(t.Context()); !errors.Is(err, agent.ErrNotExtended) {
+			t.Errorf("%s: %v, want %v", flavour, err, agent.ErrNotExtended)
+		}
+		if p := a.Status().Problems; len(p) != 1 || p[0].Mend != agent.NoTPMDriver {
+			t.Errorf("%s: %+v", flavour, p)
+		}
+		if err := a.Close(); err != nil {
+			t.Fatal(err)
+		}
+		k.bypass = false
+		k.reboot()
+		k.measure(2)
+		w.round()
+		if last, _ := w.newestSegments(); last.Join.Kind != ledger.JoinBoot || last.Count != 3 {
+			t.Errorf("%s: %v of %d records", flavour, last.Join, last.Count)
+		}
+		if r, _ := w.evidence(); r.Class() == ledger.Contradicted {
+			t.Errorf("%s: %v", flavour, r.Findings)
+		}
+	}
+}

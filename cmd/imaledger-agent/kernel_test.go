@@ -30,6 +30,7 @@ type fakeKernel struct {
 	flavour securityfs.Flavour
 	hash    ima.Bank // of its digests, SHA-256 unless it is set
 
+	bypass    bool // it found no TPM
 	suspended bool
 	busy      error // what opening gives
 	reads     int
@@ -152,6 +153,9 @@ func (k *fakeKernel) violate() {
 
 // extend extends a register in every bank that the TPM has, as the kernel does.
 func (k *fakeKernel) extend(pcr int, digest func(ima.Bank) []byte) {
+	if k.bypass {
+		return
+	}
 	banks, err := k.tpm.Banks()
 	if err != nil {
 		k.t.Fatal(err)

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/imaledger/imaledger/cmd/internal/cli"
+	"github.com/imaledger/imaledger/ledger/agent"
+	"github.com/imaledger/imaledger/tpm/securityfs"
 )
 
 // tool runs the agent as the shell does.
@@ -113,6 +115,30 @@ func TestCheck(t *testing.T) {
 	}
 	if _, object, _ := tool(t, append(args, "--json")...); !strings.HasPrefix(object, "[\n") || !strings.Contains(object, `"ok": false`) {
 		t.Errorf("--json: %s", object)
+	}
+}
+
+// TestCheckBypass: check tells of a kernel that lists records and extends no register.
+func TestCheckBypass(t *testing.T) {
+	device := newSwtpm(t)
+	k := newFakeKernelOf(t, securityfs.ReadOnly, device)
+	check := func() string {
+		t.Helper()
+		dir := t.TempDir()
+		k.securityfs(dir)
+		device.release()
+		defer device.open()
+		_, out, _ := tool(t, "check", "--securityfs", dir, "--tpm", device.s.Socket(), "--state", dir, "--ledger", "http://127.0.0.1:1")
+		return out
+	}
+	k.measure(2)
+	if out := check(); strings.Contains(out, "TPM-bypass") || !strings.Contains(out, "3 records listed") {
+		t.Errorf("%s", out)
+	}
+	k.bypass = true
+	k.reboot()
+	if out := check(); !strings.Contains(out, "LACKING  kernel  "+agent.ErrNotExtended.Error()) {
+		t.Errorf("%s", out)
 	}
 }
 

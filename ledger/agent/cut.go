@@ -26,6 +26,7 @@ type quoted struct {
 	signature []byte
 	quote     *quote.Quote
 	known     ima.Values // read after the quote
+	listed    uint64     // records in the newest list before the quote
 }
 
 // cut makes a segment of what is new. The list is set apart first, so that the
@@ -222,6 +223,9 @@ func (a *Agent) quote() (*quoted, error) {
 	if err != nil {
 		return nil, err
 	}
+	if a.list != nil {
+		q.listed = a.spool.state.Records
+	}
 	nonce := q.head.Nonce()
 	if q.attest, q.signature, err = a.TPM.Quote(nonce[:], selection); err != nil {
 		return nil, err
@@ -303,33 +307,16 @@ func (a *Agent) seal(q *quoted) error {
 		return err
 	case a.tooLong(s):
 		return a.gapTooLong(s)
+	case s.Join.Kind == ledger.JoinBoot:
+		if reason := a.noBoot(s, q); reason != "" {
+			a.Logger.Warn("agent: what is listed does not begin a boot: there is no record that the registers hold, the first is not boot_aggregate, or that one is not of the quoted registers", "records", s.Count)
+			return a.gap(reason)
+		}
 	}
 	if s.Count == 0 && s.Join.Kind == ledger.JoinContinues {
-		return nil // all of it came after the quote
+		return a.extended(q) // all of it came after the quote
 	}
 	return a.add(s, q)
-}
-
-// tooLong reports whether a segment has more than any ledger takes.
-func (a *Agent) tooLong(s *ledger.Segment) bool {
-	limit := uint64(ledger.MaxPayload)
-	if a.MaxSegment > 0 {
-		limit = min(limit, uint64(a.MaxSegment))
-	}
-	return s.Payload.Size > limit
-}
-
-// gapTooLong passes over what is too long for a segment: no value that the registers had
-// before its end was quoted, so no part of it can be sealed, now or later.
-func (a *Agent) gapTooLong(s *ledger.Segment) error {
-	a.Logger.Warn("agent: what was listed is too long for a segment", "records", s.Count, "bytes", s.Payload.Size)
-	if s.Join.Reason != "" {
-		return a.gap(s.Join.Reason)
-	}
-	if a.chain.last == nil {
-		return a.gap("first-seen")
-	}
-	return a.gap("unknown")
 }
 
 // input is what the next segment is made of, if it goes on where the list's last

@@ -27,6 +27,8 @@ func mend(err error) string {
 		return "the agent must run as root and own its directory"
 	case errors.Is(err, ErrSpoolFull):
 		return "find out why receipts do not come, which is another of these problems; or give more room with spool-limit, 0 for all there is"
+	case errors.Is(err, ErrNotExtended):
+		return NoTPMDriver
 	case errors.Is(err, ErrSplit):
 		return "keep the two checkpoints in the directory's folder evidence, and tell the ledger's operator and the auditors: together they prove that the log signed two histories. Records stay in the kernel"
 	case errors.Is(err, ErrLedger):
@@ -40,6 +42,9 @@ func mend(err error) string {
 	}
 	return ""
 }
+
+// NoTPMDriver is what to do about ErrNotExtended.
+const NoTPMDriver = "boot a kernel that has the TPM's driver built in and not as a module (CONFIG_TCG_TIS=y, CONFIG_TCG_CRB=y): nothing that this boot measures can be sealed"
 
 const (
 	later  = "the ledger or its witnesses cannot be reached now; it is tried again, and records are kept meanwhile"
