@@ -510,3 +510,77 @@ func TestBypass(t *testing.T) {
 		}
 	}
 }
+
+// TestSpoolLimitUnsealed: between two rounds more is read at once than the spool may have.
+// No receipt will make room for it: it is sealed all the same.
+func TestSpoolLimitUnsealed(t *testing.T) {
+	t.Parallel()
+	for _, flavour := range flavours {
+		w := newWorld(t, flavour)
+		w.change = func(c *agent.Config) { c.SpoolLimit = 1500 }
+		k := w.kernel
+		a := w.running()
+		if err := a.Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		k.measure(30)
+		if _, err := a.Due(schedule); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Once(t.Context()); err != nil {
+			t.Errorf("%s: %v", flavour, err)
+		}
+		w.exported()
+		if n := w.whole(); n != 31 {
+			t.Errorf("%s: %d records sealed, want 31", flavour, n)
+		}
+	}
+}
+
+// TestClearedInGap: the power is cut while a gap is closed, and then the TPM is cleared.
+// The gap says so, and is taken.
+func TestClearedInGap(t *testing.T) {
+	t.Parallel()
+	for _, step := range []string{"appended", "written", "spooled"} {
+		device := newSwtpm(t)
+		device.Clear()
+		w := newWorldOf(t, newFakeKernelOf(t, securityfs.Counted, device))
+		k := w.kernel
+		k.reboot()
+		k.measure(3)
+		w.round()
+		k.measure(3)
+		k.list = k.list[2:] // by another program
+		came := false
+		w.change = func(c *agent.Config) {
+			c.Step = func(s string) {
+				if s == step && w.gapping() {
+					came = true
+					panic(errPower)
+				}
+			}
+		}
+		func() {
+			a := w.running()
+			defer func() {
+				if r := recover(); r != errPower {
+					t.Errorf("no cut: %v", r)
+				}
+				a.Close()
+			}()
+			a.Once(t.Context())
+		}()
+		w.change = nil
+		device.Clear()
+		k.measure(1)
+		for range 2 {
+			if err := w.try(); err != nil {
+				t.Errorf("cut after %s: %v", step, err)
+			}
+			k.measure(1)
+		}
+		if r, _ := w.evidence(); !came || r.Class() == ledger.Contradicted {
+			t.Errorf("cut after %s: %v", step, r.Findings)
+		}
+	}
+}

@@ -56,7 +56,7 @@ func (a *Agent) cut(ctx context.Context) error {
 		return a.newKernel(ctx, boot)
 	}
 	if a.spool.state.Gap != "" && !a.begun() {
-		return a.gap(a.spool.state.Gap)
+		return a.gapAgain(ctx)
 	}
 	if err := a.settle(); err != nil {
 		return err
@@ -98,10 +98,11 @@ var ErrSpoolFull = errors.New("the spool is full: what is new stays in kernel me
 
 // spoolFull reports whether the spool's limit is reached: then nothing more is
 // read. What is below it may go over it by as much as the kernel lists, since a
-// segment has all that its quote covers.
+// segment has all that its quote covers. Where nothing waits for a receipt, none will
+// make room.
 func (a *Agent) spoolFull() (bool, error) {
 	n, err := a.spoolBytes()
-	return a.SpoolLimit > 0 && n >= a.SpoolLimit, err
+	return a.SpoolLimit > 0 && n >= a.SpoolLimit && len(a.chain.pending) > 0, err
 }
 
 // spoolBytes returns the size of the records without a receipt.

@@ -198,6 +198,22 @@ func (a *Agent) gap(reason string) error {
 	return ErrUnquiet
 }
 
+// gapAgain closes a gap that was begun, and then the power was cut. The TPM may have been
+// cleared since.
+func (a *Agent) gapAgain(ctx context.Context) error {
+	q, err := a.quote()
+	if err != nil {
+		return err
+	}
+	if !a.wentBack(q) {
+		return a.gap(a.spool.state.Gap)
+	}
+	if err := a.enrol(ctx); err != nil {
+		return fmt.Errorf("the TPM was cleared, so the host must be enrolled again: %w", err)
+	}
+	return a.gap("tpm-clear")
+}
+
 // quotes reports whether the values that were read are those that were quoted.
 func quotes(q *quoted, hash uint16) bool {
 	var selection ima.Selection
