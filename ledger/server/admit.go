@@ -204,8 +204,9 @@ func (s *Server) judge(h *chain, leaf ledger.Hash, raw []byte, entry ledger.Entr
 		if err != nil {
 			return nil, err
 		}
-		// Also what is undecided of an anchor, such as a quorum not met: an
-		// agent has a better one, and without one nothing dates the quote.
+		// Also what is undecided of an anchor, such as a quorum not met: without one
+		// nothing dates the quote. An agent anchors to what has a quorum by its own
+		// policy; where the ledger's demands more than that, OPERATING.md has the mend.
 		findings, passed = append(findings, more...), passed && len(more) == 0
 	}
 	if e, ok := entry.(*ledger.Erasure); ok && passed {
