@@ -422,6 +422,38 @@ func TestSeenBefore(t *testing.T) {
 	}
 }
 
+// TestOtherWitnesses: where a trust folder has other witnesses, by which what the log has
+// shown no longer has a quorum, an audit goes on, and the log is held to it.
+func TestOtherWitnesses(t *testing.T) {
+	l, h, _ := small(t)
+	dir := t.TempDir()
+	l.Cosigners = 2
+	audit(t, monitor.Config{Ledger: serve(t, l), Trust: l.Trust, Dir: dir})
+	trust := must[*ledger.Trust](t)(ledger.ParseTrust([]byte(strings.Replace(l.Policy, " 2 w1 w2 w3", " 2 w2 w3", 1)), []byte(l.Rules)))
+	size := len(l.Entries)
+	l.Cosigners = testlog.Witnesses
+	fork := must[*testlog.Log](t)(l.Fork(size - 1))
+	for i := range 3 {
+		must[ledger.Hash](t)(fork.State(&ledger.Hold{Log: origin, To: uint64(i), Reason: "x", Time: 1}))
+	}
+	h.Anchor = size - 1 // which all three have signed
+	must[*ledger.Segment](t)(l.Seal(h))
+	if _, err := trust.Policy.Verify(must[[]byte](t)(l.Checkpoint(size))); err == nil {
+		t.Fatal("the new policy takes the old checkpoint: the test tests nothing")
+	}
+	for _, row := range []struct {
+		show http.Handler
+		code ledger.Code
+	}{{fork, ledger.LogSplit}, {l.At(4), ledger.LogRollback}, {l, ""}, {fork, ledger.LogSplit}} {
+		r := audit(t, monitor.Config{Ledger: serve(t, row.show), Trust: trust, Dir: dir})
+		switch {
+		case row.code == "" && (r.Class() != ledger.Noted || r.Since != uint64(size) || r.Judged != uint64(size)+1),
+			row.code != "" && (len(r.Findings) != 1 || r.Findings[0].Code != row.code):
+			t.Errorf("%d to %d: %v, want %q", r.Since, r.Judged, r.Findings, row.code)
+		}
+	}
+}
+
 // TestErased: records that are gone are accounted for by the erasure that stands
 // after them, in the same audit or in a later one.
 func TestErased(t *testing.T) {
