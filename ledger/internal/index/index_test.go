@@ -333,6 +333,31 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// An index goes on where its policy has other witnesses, also of a log that has not
+// grown since.
+func TestOtherWitness(t *testing.T) {
+	l, dir := newTestLog(t), t.TempDir()
+	l.segment("a.example", continues, file("/bin/sh"))
+	x := l.index(dir)
+	l.update(x)
+	if err := x.Close(); err != nil {
+		t.Fatal(err)
+	}
+	other := newTestLog(t)
+	other.entries, other.tree, other.addenda, other.signer = l.entries, l.tree, l.addenda, l.signer
+	text := strings.Replace(l.text, l.wvkey, other.wvkey, 1)
+	var err error
+	if other.policy, err = ledger.ParsePolicy([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	x = other.index(dir)
+	defer x.Close()
+	other.update(x)
+	if got := find(t, x, path("/bin/sh")); len(got) != 1 {
+		t.Errorf("%v", got)
+	}
+}
+
 // An index that is not of the log that it follows says so, and is made again.
 func TestMismatch(t *testing.T) {
 	dir := t.TempDir()

@@ -82,7 +82,7 @@ func (x *Index) Update(ctx context.Context, source Source, progress func(done, t
 	case at.Size < x.meta.Applied: // after a crash: what was read comes back
 		return nil
 	case at.Size == x.meta.Verified && since != nil:
-		return x.scrub(ctx)
+		return errors.Join(x.renew(at), x.scrub(ctx))
 	}
 	from := x.meta.Applied
 	w := &writer{Index: x, batch: x.db.NewBatch(), fresh: make(map[ledger.Hash]uint64)}
@@ -112,6 +112,18 @@ func (x *Index) Update(ctx context.Context, source Source, progress func(done, t
 		}
 	}
 	return x.scrub(ctx)
+}
+
+// renew takes the checkpoint at of the tree that the index has, where the policy is
+// another one that does not accept the checkpoint that it was held to.
+func (x *Index) renew(at *ledger.Checkpoint) error {
+	if _, _, err := x.newest.verify(x.config.Policy, x.meta.Checkpoint); err == nil {
+		return nil
+	}
+	w := &writer{Index: x, batch: x.db.NewBatch()}
+	defer func() { w.batch.Close() }()
+	x.meta.Checkpoint = at.Raw
+	return w.commit()
 }
 
 // flush brings all that was applied to the disk.

@@ -33,6 +33,8 @@ type testLog struct {
 	signer  note.Signer
 	witness cosigner
 	policy  *ledger.Policy
+	text    string // of the policy
+	wvkey   string // of the witness
 	now     uint64 // of the witness
 	anchor  *ledger.Checkpoint
 	seq     map[string]uint64
@@ -73,8 +75,9 @@ func newTestLog(t testing.TB) *testLog {
 	key := append([]byte{4}, public...)
 	id := sha256.Sum256(append([]byte(l.witness.Name()+"\n"), key...))
 	l.witness.id = binary.BigEndian.Uint32(id[:])
-	wvkey := fmt.Sprintf("%s+%08x+%s", l.witness.Name(), l.witness.id, base64.StdEncoding.EncodeToString(key))
-	if l.policy, err = ledger.ParsePolicy(fmt.Appendf(nil, "log %s\nwitness w %s\nquorum w\n", vkey, wvkey)); err != nil {
+	l.wvkey = fmt.Sprintf("%s+%08x+%s", l.witness.Name(), l.witness.id, base64.StdEncoding.EncodeToString(key))
+	l.text = fmt.Sprintf("log %s\nwitness w %s\nquorum w\n", vkey, l.wvkey)
+	if l.policy, err = ledger.ParsePolicy([]byte(l.text)); err != nil {
 		t.Fatal(err)
 	}
 	l.tree = (&compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}).NewEmptyRange(0)
