@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -41,7 +42,8 @@ Nothing is cosigned that contradicts anything, that does not continue what was
 cosigned before, or whose records were not all replayed or erased by policy; with
 --allow-unread, also where the ledger does not let the auditor read all records.
 The state folder keeps both the audit and what was cosigned. It must not be rolled
-back: it is a witness's.
+back: it is a witness's. A key that cosigns another log too, the one that follows
+say, keeps what it has cosigned in one place: --cosigned names it.
 
 The checkpoint goes to stdout, or to --out, with the cosignatures of its witnesses
 and the auditor's. With --listen it is served, at /checkpoint and, as other
@@ -67,6 +69,7 @@ each --interval.`,
 	fs.StringVar(&c.out, "out", "", "`file` for the cosigned checkpoint, replaced in one step")
 	fs.StringVar(&c.listen, "listen", "", "serve it on this `address`, and audit again and again")
 	fs.DurationVar(&c.interval, "interval", time.Minute, "with --listen, from the end of one audit to the next")
+	fs.StringVar(&c.cosigned, "cosigned", "", "`folder` for what the key has cosigned, of any log (default cosigned in the state folder)")
 	fs.BoolVar(&c.allowUnread, "allow-unread", false, "cosign although records could not be read")
 	if err := cmd.MarkFlagRequired("key"); err != nil {
 		panic(err) // the flag is defined above
@@ -78,6 +81,7 @@ each --interval.`,
 type cosigner struct {
 	auditing
 	key, out, listen string
+	cosigned         string
 	interval         time.Duration
 	allowUnread      bool
 
@@ -136,9 +140,9 @@ func (c *cosigner) openWitness() error {
 			logs = append(logs, l)
 		}
 	}
-	config := witness.Config{Keys: []*witness.Key{key}, Logs: logs, Dir: filepath.Join(c.state, "cosigned"), Fence: c.key + ".fence", Logger: slog.New(slog.DiscardHandler)}
+	config := witness.Config{Keys: []*witness.Key{key}, Logs: logs, Dir: cmp.Or(c.cosigned, filepath.Join(c.state, "cosigned")), Fence: c.key + ".fence", Logger: slog.New(slog.DiscardHandler)}
 	if c.witness, err = witness.New(config); err != nil {
-		return cli.WithHint(cli.Usagef("%w", err), "what was cosigned stands in %s: another key wants another state folder", config.Dir)
+		return cli.WithHint(cli.Usagef("%w", err), "%s is to have what this key has cosigned: where it did that for another log, --cosigned names that folder; another key wants another one", config.Dir)
 	}
 	return nil
 }

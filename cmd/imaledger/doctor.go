@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -92,13 +93,23 @@ func (d *doctor) problem(class ledger.Class, what, text, mend string) {
 
 func (d *doctor) examine(ctx context.Context) {
 	d.ok("program", "imaledger %s", cli.Version())
-	d.ok("trust folder", "%s: log %s, %s, %s, grades %v", d.trustDir, d.trust.Policy.Origin(), audit.Count(len(d.trust.Policy.Witnesses()), "witness"), audit.Count(len(d.trust.Registrars), "registrar"), d.trust.Grades)
+	var logs []string // a log of several keys has as many lines
+	for _, l := range d.trust.Policy.Logs() {
+		if !slices.Contains(logs, l.Name) {
+			logs = append(logs, l.Name)
+		}
+	}
+	d.ok("trust folder", "%s: log %s, %s, %s, grades %v", d.trustDir, strings.Join(logs, ", "), audit.Count(len(d.trust.Policy.Witnesses()), "witness"), audit.Count(len(d.trust.Registrars), "registrar"), d.trust.Grades)
 	if strings.HasPrefix(d.url, "http://") && !strings.HasPrefix(d.url, "http://127.") && !strings.HasPrefix(d.url, "http://localhost") {
 		d.warn("ledger", "is spoken to without TLS: a token that is shown to it can be read on the way", "use https:// if the ledger has it")
 	}
 	at := d.ledger(ctx)
+	origin := d.trust.Policy.Origin() // of several logs the checkpoint says which this is
+	if at != nil {
+		origin = at.Origin
+	}
 	for _, w := range d.trust.Policy.Witnesses() {
-		d.witness(ctx, w, at)
+		d.witness(ctx, w, origin, at)
 	}
 }
 
@@ -223,14 +234,18 @@ func (d *doctor) reading(ctx context.Context, at *ledger.Checkpoint) {
 }
 
 // witness examines a witness, and holds what it shows to the ledger's checkpoint.
-func (d *doctor) witness(ctx context.Context, w ledger.PolicyKey, at *ledger.Checkpoint) {
+func (d *doctor) witness(ctx context.Context, w ledger.PolicyKey, origin string, at *ledger.Checkpoint) {
 	what := "witness " + w.Label
+	if origin == "" {
+		d.ok(what, "is not asked: which of the policy's logs the ledger has is not known")
+		return
+	}
 	u, err := url.Parse(w.URL)
 	if w.URL == "" || err != nil {
 		d.ok(what, "the policy has no URL of it")
 		return
 	}
-	hash := sha256.Sum256([]byte(d.trust.Policy.Origin()))
+	hash := sha256.Sum256([]byte(origin))
 	status, raw, err := d.get(ctx, what, u.JoinPath(hex.EncodeToString(hash[:]), "checkpoint").String())
 	switch {
 	case err != nil:

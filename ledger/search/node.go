@@ -77,7 +77,10 @@ func (n *Node) Status() index.Status { return n.x.Status() }
 func (n *Node) Update(ctx context.Context, c *client.Client, retry bool, progress func(done, total uint64)) error {
 	r := &remote{client: c, trust: n.trust}
 	err := n.x.Update(ctx, r, progress)
-	if errors.Is(err, index.ErrMismatch) {
+	switch {
+	case errors.Is(err, index.ErrOtherLog):
+		err = fmt.Errorf("%w: give another directory", err)
+	case errors.Is(err, index.ErrMismatch):
 		err = fmt.Errorf("%w: %w", contradiction(ledger.LogSplit, c.Base, "what was read before is not part of what the ledger shows now"), err)
 	}
 	if err == nil && retry {

@@ -56,6 +56,8 @@ const format = 3
 var (
 	// ErrMismatch says that the index is not of the log that it follows: Reset it.
 	ErrMismatch = errors.New("the index is not of this log")
+	// ErrOtherLog is an ErrMismatch of a log by another name, which contradicts nothing.
+	ErrOtherLog = fmt.Errorf("%w, which has another name", ErrMismatch)
 	// ErrFailed says that the database failed, and with it the index, until it is
 	// opened again.
 	ErrFailed = errors.New("the index's database has failed")

@@ -78,7 +78,7 @@ func (x *Index) Update(ctx context.Context, source Source, progress func(done, t
 	}
 	switch {
 	case at.Origin != x.meta.Origin:
-		return fmt.Errorf("%w: it is of log %s, and follows %s", ErrMismatch, x.meta.Origin, at.Origin)
+		return fmt.Errorf("%w: it is of log %s, and follows %s", ErrOtherLog, x.meta.Origin, at.Origin)
 	case at.Size < x.meta.Applied: // after a crash: what was read comes back
 		return nil
 	case at.Size == x.meta.Verified && since != nil:
