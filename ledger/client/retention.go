@@ -50,8 +50,12 @@ type KeptSegment struct {
 	Keeps    string `json:"keeps,omitempty"`    // why it must be kept; empty if it may be erased
 }
 
+// maxList bounds a list of an answer in bytes: of holds there may be some for each of
+// tens of thousands of hosts, each with a reason.
+const maxList = 64 << 20
+
 func (c *Client) getJSON(ctx context.Context, path string, v any) error {
-	_, answer, err := c.small(ctx, http.MethodGet, path, nil, 0, http.StatusOK)
+	_, answer, err := c.sized(ctx, http.MethodGet, path, nil, 0, maxList, http.StatusOK)
 	if err != nil {
 		return err
 	}

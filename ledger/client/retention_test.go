@@ -124,3 +124,30 @@ func TestKeptSegmentsTwins(t *testing.T) {
 		t.Errorf("%d pages were asked for: %v", asked, err)
 	}
 }
+
+// TestManyHolds: the holds of a large fleet are read, and a list without end is not.
+func TestManyHolds(t *testing.T) {
+	n := 0
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, `{"time":1,"holds":[`)
+		for i := range n {
+			if i > 0 {
+				fmt.Fprint(w, ",")
+			}
+			b, err := json.Marshal(HoldInForce{Leaf: strings.Repeat("a", 64), Host: fmt.Sprintf("host-%d.example", i), To: 1, Reason: strings.Repeat("r", ledger.MaxText), Time: 1})
+			if err != nil {
+				t.Error(err)
+			}
+			w.Write(b)
+		}
+		fmt.Fprint(w, "]}")
+	})
+	n = 20_000
+	if r, err := c.Retention(t.Context()); err != nil || len(r.Holds) != n {
+		t.Errorf("%d holds: %v", n, err)
+	}
+	n = 120_000
+	if _, err := c.Retention(t.Context()); err == nil {
+		t.Errorf("a list of more than %d bytes is read", maxList)
+	}
+}

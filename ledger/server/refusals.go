@@ -145,7 +145,14 @@ func (l *refusals) save() error {
 		return err
 	}
 	temp := l.file + ".new"
-	if err := os.WriteFile(temp, append(b, '\n'), 0o600); err != nil {
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(b, '\n'))
+	// On disk before it has the name: a ledger does not start with a file that a power
+	// cut has left empty.
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(temp, l.file)
