@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -233,6 +234,16 @@ func TestEraseBroken(t *testing.T) {
 	}
 }
 
+// used returns how long the processor has worked for this process.
+func used(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano())
+}
+
 // TestEraseShared: what many hosts have measured is erased of the last as fast as of the
 // first. The index counts no time but the processor's, and the one against the other.
 func TestEraseShared(t *testing.T) {
@@ -254,13 +265,7 @@ func TestEraseShared(t *testing.T) {
 		l.erase(s...)
 	}
 	var at []time.Duration
-	if err := x.Update(t.Context(), l, func(uint64, uint64) {
-		var u syscall.Rusage
-		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-			t.Error(err)
-		}
-		at = append(at, time.Duration(u.Utime.Nano()))
-	}); err != nil {
+	if err := x.Update(t.Context(), l, func(uint64, uint64) { at = append(at, used(t)) }); err != nil {
 		t.Fatal(err)
 	}
 	// Of the first none is counted: what begins with it is not.
@@ -270,5 +275,81 @@ func TestEraseShared(t *testing.T) {
 	}
 	if got := find(t, x, Query{Filter: ima.Filter{Glob: "/usr/bin/*"}, Limit: 100}); len(got) != len(list) || got[0].Entry != uint64(len(segments)) {
 		t.Errorf("%d records are left, want those of #%d: %v", len(got), last.Sequence, got)
+	}
+}
+
+// TestLimitsOfMany: what limits the word of absence is looked through for a time as fast as
+// for none: a log has a row of it for each segment that was erased. And whatever times the
+// log has, what a time selects is what notAfter tells.
+func TestLimitsOfMany(t *testing.T) {
+	l := newTestLog(t)
+	l.segment("a.example", continues, file("/bin/sh"))
+	x := l.index(t.TempDir())
+	defer x.Close()
+	l.update(x)
+	const rows = 50_000
+	w := &writer{Index: x, batch: x.db.NewBatch()}
+	for i := range uint64(rows) {
+		row := &segmentRow{Host: fmt.Sprintf("h%d", i%100), Sequence: i/100 + 1, Count: 50, NotBefore: 1, State: Erased}
+		if err := w.limit(1+i, row); err != nil {
+			t.Fatal(err)
+		}
+		if i%10 == 0 && i < rows-100 {
+			if err := w.batch.Set(key(rowTime, i), binary.AppendUvarint(nil, 1_000+i+37*(i%7)), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i%(rows/5) == 0 { // several files, as there are
+			if err := errors.Join(w.commit(), x.flush()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	w.meta.Verified += rows
+	if err := w.commit(); err != nil {
+		t.Fatal(err)
+	}
+	look := func(since uint64) (took time.Duration) { // the least of some, since the database works beside
+		for i := range 5 {
+			before := used(t)
+			limits, err := x.Limits(t.Context(), &Query{Since: since}, 10)
+			if err != nil || limits.Total[Erased] != rows {
+				t.Fatalf("%+v, %v", limits, err)
+			}
+			if d := used(t) - before; i == 0 || d < took {
+				took = d
+			}
+		}
+		return took
+	}
+	if all, some := look(0), look(1); some > 4*all {
+		t.Errorf("%d rows are looked through in %v, for a time in %v", rows, all, some)
+	}
+	v, _, err := x.see(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	for _, last := range []uint64{v.last, 30_000, 0} {
+		for _, since := range []uint64{1, 1_001, 20_000, 29_999, 30_001, 60_000, 1 << 40} {
+			v.last, v.early, v.known = last, nil, false
+			selected := 0
+			for entry := uint64(1); entry <= rows; entry += 11 {
+				at, err := v.notAfter(entry)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := v.selects(&Query{Since: since}, entry, &segmentRow{})
+				if want := at == 0 || at >= since; err != nil || got != want {
+					t.Fatalf("since %d, the tree by %d: entry %d of %d is selected: %v, want %v; %v", since, last, entry, at, got, want, err)
+				}
+				if got {
+					selected++
+				}
+			}
+			if since == 20_000 && (selected == 0 || selected > rows/11) {
+				t.Errorf("%d are selected: the test tests little", selected)
+			}
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -69,9 +70,14 @@ const (
 type view struct {
 	*pebble.Snapshot
 	meta
-	ctx  context.Context
-	last uint64 // not-after of the tree itself
+	ctx   context.Context
+	last  uint64 // not-after of the tree itself
+	early []span // of entries that were in the log before Since, in their order
+	known bool   // whether early is
 }
+
+// A span is of entries from one on and before another.
+type span struct{ from, to uint64 }
 
 // see opens a view. It must be closed. The checkpoint is nil before the first.
 func (x *Index) see(ctx context.Context) (*view, *ledger.Checkpoint, error) {
@@ -338,8 +344,44 @@ func (v *view) selects(q *Query, entry uint64, row *segmentRow) (bool, error) {
 	if q.Since == 0 {
 		return true, nil
 	}
-	notAfter, err := v.notAfter(entry)
-	return notAfter == 0 || notAfter >= q.Since, err
+	if err := v.before(q.Since); err != nil {
+		return false, err
+	}
+	i := sort.Search(len(v.early), func(i int) bool { return v.early[i].to > entry })
+	return i == len(v.early) || v.early[i].from > entry, nil
+}
+
+// before finds, once for a search, which entries have a notAfter before a time: a log
+// has a time for each minute, and more segments to look at than that.
+func (v *view) before(since uint64) error {
+	if v.known {
+		return nil
+	}
+	from, looked := uint64(0), 0
+	until := func(to, at uint64) {
+		if at == 0 || v.last > 0 && v.last < at {
+			at = v.last
+		}
+		if n := len(v.early); at == 0 || at >= since {
+		} else if n > 0 && v.early[n-1].to == from {
+			v.early[n-1].to = to
+		} else {
+			v.early = append(v.early, span{from, to})
+		}
+		from = to
+	}
+	err := scan(v, []byte{rowTime}, func(k, value []byte) error {
+		if looked++; looked%1024 == 0 && v.ctx.Err() != nil {
+			return v.ctx.Err()
+		}
+		size, _, err := number(k[1:])
+		r := rowReader{rest: value}
+		until(size, r.uvarint())
+		return cmp.Or(err, r.err)
+	})
+	until(math.MaxUint64, 0)
+	v.known = err == nil
+	return err
 }
 
 // notAfter returns a time by which the log had an entry, 0 for none.
