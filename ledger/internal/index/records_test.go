@@ -247,10 +247,10 @@ func used(t *testing.T) time.Duration {
 // TestEraseShared: what many hosts have measured is erased of the last as fast as of the
 // first. The index counts no time but the processor's, and the one against the other.
 func TestEraseShared(t *testing.T) {
-	const erasures = 6
+	const erasures = 9
 	l := newTestLog(t)
 	var list [][]byte
-	for i := range 50 {
+	for i := range 30 {
 		list = append(list, file(fmt.Sprint("/usr/bin/", i)))
 	}
 	var segments []*ledger.Segment
@@ -268,10 +268,13 @@ func TestEraseShared(t *testing.T) {
 	if err := x.Update(t.Context(), l, func(uint64, uint64) { at = append(at, used(t)) }); err != nil {
 		t.Fatal(err)
 	}
-	// Of the first none is counted: what begins with it is not.
-	second, sixth := at[1]-at[0], at[erasures-1]-at[erasures-2]
-	if sixth > 3*second {
-		t.Errorf("the second erasure took %v, the last %v", second, sixth)
+	var took []time.Duration // by each erasure but the first, before which other work began
+	for i := range erasures - 1 {
+		took = append(took, at[i+1]-at[i])
+	}
+	// The least of some, since the database works beside.
+	if first, last := slices.Min(took[:4]), slices.Min(took[4:]); last > 2*first {
+		t.Errorf("erasures took %v each, later ones %v", first, last)
 	}
 	if got := find(t, x, Query{Filter: ima.Filter{Glob: "/usr/bin/*"}, Limit: 100}); len(got) != len(list) || got[0].Entry != uint64(len(segments)) {
 		t.Errorf("%d records are left, want those of #%d: %v", len(got), last.Sequence, got)
