@@ -88,21 +88,25 @@ func (s *Server) letGo(ctx context.Context, leaf ledger.Hash, h *held, size uint
 		for digest := range payloads {
 			payloads[digest] = false
 		}
-		for _, other := range inForce {
-			err := s.segments(ctx, 0, size, func(index uint64, seg *ledger.Segment) error {
-				if _, asked := payloads[seg.Payload.Digest]; !asked {
-					return nil
-				}
+		err := s.segments(ctx, 0, size, func(index uint64, seg *ledger.Segment) error {
+			if other, asked := payloads[seg.Payload.Digest]; !asked || other {
+				return nil
+			}
+			for _, other := range inForce {
 				// What is not sure is the other's to hold, when it is.
 				covered, sure, err := s.covers(other, index, seg)
+				if err != nil {
+					return err
+				}
 				if covered && sure {
 					payloads[seg.Payload.Digest] = true
+					break
 				}
-				return err
-			})
-			if err != nil {
-				return err
 			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 		if err := s.hold(ctx, payloads); err != nil {
 			return err
