@@ -75,7 +75,7 @@ func TestReplayProcess(t *testing.T) {
 		}
 	}
 	ratio := 0.0
-	for start := time.Now(); ratio < 4 && time.Since(start) < time.Minute; {
+	for start := time.Now(); ratio < 4 && time.Since(start) < 5*time.Minute; {
 		best(&theirs, evmctl)
 		best(&ours, replay)
 		ratio = float64(theirs) / float64(ours)
