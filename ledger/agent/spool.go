@@ -215,20 +215,7 @@ func (s *spool) read(name string, max int64) ([]byte, error) {
 // write writes a file whole or not at all, and returns when it is on disk under
 // its name.
 func (s *spool) write(name string, content []byte) error {
-	path := s.path(name)
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(path+".new"))
-	}
-	return durable.SyncDir(filepath.Dir(path))
+	return durable.WriteFile(s.path(name), bytes.NewReader(content), 0o600)
 }
 
 // save makes the state durable. Where that fails the old one stays, in memory

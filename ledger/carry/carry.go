@@ -73,20 +73,7 @@ func (f *Folder) write(r io.Reader, name ...string) error {
 	if err := durable.MkdirAll(filepath.Dir(path)); err != nil {
 		return err
 	}
-	file, err := os.Create(path + ".new")
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(file, r)
-	err = errors.Join(err, file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err != nil {
-		os.Remove(path + ".new") // the error that is told is the one before
-		return err
-	}
-	return durable.SyncDir(filepath.Dir(path))
+	return durable.WriteFile(path, r, 0o666)
 }
 
 func (f *Folder) writeJSON(v any, name ...string) error {

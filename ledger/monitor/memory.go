@@ -190,20 +190,8 @@ func (m *memory) save() (err error) {
 	if err != nil {
 		return err
 	}
-	temp := filepath.Join(m.dir, auditFile+".new")
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
 	// Order: the files are on disk, then the one that names them.
-	if err := os.Rename(temp, filepath.Join(m.dir, auditFile)); err != nil {
-		return err
-	}
-	if err := durable.SyncDir(m.dir); err != nil {
+	if err := durable.WriteFile(filepath.Join(m.dir, auditFile), bytes.NewReader(b), 0o600); err != nil {
 		return err
 	}
 	files, err := os.ReadDir(m.dir)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/imaledger/imaledger/ledger"
+	"github.com/imaledger/imaledger/ledger/internal/durable"
 )
 
 // maxRefusals bounds the list of refusals: so many of entries that a host's TPM
@@ -144,18 +146,8 @@ func (l *refusals) save() error {
 	if err := os.MkdirAll(filepath.Dir(l.file), 0o755); err != nil {
 		return err
 	}
-	temp := l.file + ".new"
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(b, '\n'))
-	// On disk before it has the name: a ledger does not start with a file that a power
-	// cut has left empty.
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(temp, l.file)
+	// A ledger does not start with a file that a power cut has left empty.
+	return durable.WriteFile(l.file, bytes.NewReader(append(b, '\n')), 0o600)
 }
 
 // getRefusals lists what was refused: ?host= of one host, ?signed=true only what a
