@@ -181,6 +181,18 @@ func TestVerifyCheckpoint(t *testing.T) {
 			if err == nil && (c.Size != 7 || c.Root != h.root || !bytes.Equal(c.Raw, row.note) || len(c.Cosignatures) < 2) {
 				t.Errorf("read as %+v", c)
 			}
+			// Without the quorum that one class is accepted, and no other.
+			want := row.want
+			if want == "quorum" {
+				want = "ok"
+			}
+			c, err = p.VerifyUnwitnessed(row.note)
+			if got := errorName(err); got != want {
+				t.Errorf("without the quorum: %s, want %s: %v", got, want, err)
+			}
+			if err == nil && (c.Size != 7 || c.Root != h.root || !bytes.Equal(c.Raw, row.note)) {
+				t.Errorf("without the quorum read as %+v", c)
+			}
 		})
 	}
 }

@@ -189,11 +189,10 @@ func (a *Agent) load() (err error) {
 	if receipt != nil {
 		a.trusted = receipt.Checkpoint
 	}
-	if quorum := (*ledger.QuorumError)(nil); errors.As(err, &quorum) {
-		// The policy is another one. The log signed it all the same, and is held to it.
-		a.Logger.Warn("agent: the newest checkpoint that was trusted does not verify any more", "error", err)
-		a.seen, err = ledger.ParseCheckpoint(raw)
-		return err
+	var unsigned error
+	if a.seen, unsigned = a.Trust.Policy.VerifyUnwitnessed(raw); unsigned == nil {
+		a.Logger.Warn("agent: the newest checkpoint that was trusted does not verify any more; the log is held to it", "error", err)
+		return nil
 	}
 	a.Logger.Error("agent: the newest checkpoint that was trusted does not verify; it is set aside", "error", err)
 	return errors.Join(a.spool.keep(checkpointFile, raw), os.Remove(a.spool.path(checkpointFile)))

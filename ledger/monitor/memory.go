@@ -115,13 +115,8 @@ func (m *memory) read(trust *ledger.Trust) error {
 	if m.Format != auditFormat {
 		return fmt.Errorf("%s: format %.40q, want %s", name, m.Format, auditFormat)
 	}
-	m.seen, err = trust.Policy.Verify(m.Checkpoint)
-	if quorum := (*ledger.QuorumError)(nil); errors.As(err, &quorum) {
-		// The trust folder has other witnesses now. The log signed it all the same, and
-		// is held to it.
-		m.seen, err = ledger.ParseCheckpoint(m.Checkpoint)
-	}
-	if err != nil {
+	// The trust folder may have other witnesses now.
+	if m.seen, err = trust.Policy.VerifyUnwitnessed(m.Checkpoint); err != nil {
 		return fmt.Errorf("%s: the checkpoint of the audit before: %w", name, err)
 	}
 	state, err := m.readFile(statePrefix, m.State)

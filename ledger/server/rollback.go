@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-
-	"github.com/imaledger/imaledger/ledger"
 )
 
 // restoredMark is the file that Restore leaves in a ledger's storage. A ledger
@@ -80,14 +78,12 @@ func (s *Server) compare(ctx context.Context, w *witnessState) (answered bool, e
 	if err != nil || status != http.StatusOK {
 		return false, errors.Join(err, fmt.Errorf("%s: status %d", address, status))
 	}
-	// Verify counts the quorum last: this is a checkpoint that the log signed.
-	var few *ledger.QuorumError
-	if _, err := s.config.Trust.Policy.Verify(raw); err != nil && !errors.As(err, &few) {
+	seen, err := s.config.Trust.Policy.VerifyUnwitnessed(raw)
+	if err != nil {
 		return false, fmt.Errorf("%s: %w", address, err)
 	}
-	seen, err := ledger.ParseCheckpoint(raw)
-	if err != nil || seen.Origin != s.Origin() {
-		return false, errors.Join(err, fmt.Errorf("%s: checkpoint of another log", address))
+	if seen.Origin != s.Origin() {
+		return false, fmt.Errorf("%s: checkpoint of another log", address)
 	}
 	// Read after the checkpoint, so that the log cannot seem to be behind what it
 	// signed just now.
