@@ -133,6 +133,32 @@ func TestLyingWitness(t *testing.T) {
 	}
 }
 
+// A witness that shows another log of the policy, the one that follows say, in this one's
+// place says nothing of this one.
+func TestWitnessOfOtherLog(t *testing.T) {
+	l := startLedger(t, ledger.GradeSoftware)
+	h := l.enrolHost(t, "h")
+	l.submit(t, h, "/bin/sh")
+	next, vkey := signer(t, "next.example/log")
+	policy, err := ledger.ParsePolicy(append([]byte("log "+vkey+"\n"), l.policy...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust := *l.config.Trust
+	trust.Policy = policy
+	l.config.Trust = &trust
+	shown, err := note.Sign(&note.Note{Text: "next.example/log\n1000\n" + strings.Repeat("A", 43) + "=\n"}, next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := policy.VerifyUnwitnessed(shown); err != nil {
+		t.Fatal(err)
+	}
+	l.witnesses[0].lies.Store(&shown)
+	l.restart(t)
+	l.submit(t, h, "/bin/ls")
+}
+
 func (l *testLedger) witnessHealth(name string) WitnessHealth {
 	for _, w := range l.server.log.witnesses.health() {
 		if w.Name == name {
